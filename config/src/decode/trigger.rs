@@ -1,0 +1,146 @@
+//! `HTTPTrigger.spec`: which requests, how long, and the template that answers them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath,
+    decode::{
+        At, Decoded, Decoder, Mapping,
+        deployment::{self, DEPLOY_POLICIES},
+        document::{Claim, ClaimedPath},
+        workload::Scope,
+    },
+    diagnostic::{Spot, bare, reason},
+    duration::{DurationError, parse_duration},
+    manifest::{DeployPolicy, Document, HttpTrigger, Metadata, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, Template},
+    node::{NodeKind, Schema},
+};
+
+const FIELDS: &[&str] = &["ingress", "timeout", "replicas", "deployPolicy", "hostSelector", "template"];
+/// What a host is, for messages.
+pub(crate) const HOST: &str = "a host name, *.SUFFIX or *";
+/// What a duration is, for messages.
+pub(crate) const DURATION: &str = "a duration such as 300s, 1m30s or 500ms";
+const PATH: &str = "a path such as /api";
+const PATH_TYPES: &[(&str, PathMatchKind)] = &[
+    ("Prefix", PathMatchKind::Prefix),
+    ("Exact", PathMatchKind::Exact),
+    ("ImplementationSpecific", PathMatchKind::Prefix),
+];
+
+/// A trigger but for its metadata.
+pub(crate) struct Spec {
+    host: HostPattern,
+    host_place: SourcePlace,
+    paths: Vec<PathMatch>,
+    timeout: Duration,
+    replicas: u32,
+    deploy_policy: DeployPolicy,
+    template: Template,
+}
+
+impl Spec {
+    pub(crate) fn into_document(self, metadata: Metadata) -> Document {
+        let Self { host, host_place, paths, timeout, replicas, deploy_policy, template } = self;
+        Document::HttpTrigger(HttpTrigger {
+            metadata,
+            host,
+            host_place,
+            paths,
+            timeout,
+            replicas,
+            deploy_policy,
+            template,
+        })
+    }
+}
+
+pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespace>) -> Decoded<(Spec, Claim)> {
+    let m = d.mapping(at, FIELDS)?;
+    let claim = d.required(&m, "ingress", "a mapping with a host").and_then(|at| ingress(d, &at));
+    let timeout = d.optional(&m, "timeout", duration);
+    let replicas = d.optional(&m, "replicas", |d, at| d.int32(at));
+    let deploy_policy = d.optional(&m, "deployPolicy", |d, at| d.word(at, DEPLOY_POLICIES));
+    let template = deployment::template(d, &m, Scope { namespace, bindings: Ok(&[]) });
+    let (claim, (template, routed)) = (claim?, template?);
+    if let Some(inner) = routed.filter(|inner| inner.host != claim.host) {
+        let expected = format!("the trigger's own host, {}, or none", claim.host);
+        let problem = inner.problem(format!("the host \"{}\"", inner.host), expected);
+        return Err(d.report(problem.related(&claim.spot, "the trigger's host")));
+    }
+    let paths = match claim.paths.as_slice() {
+        [] => vec![PathMatch::everything()],
+        listed => listed.iter().map(|claimed| claimed.path.clone()).collect(),
+    };
+    let spec = Spec {
+        host: claim.host.clone(),
+        host_place: claim.spot.place(),
+        paths,
+        timeout: timeout?.unwrap_or(TRIGGER_TIMEOUT_DEFAULT),
+        replicas: replicas?.unwrap_or(1),
+        deploy_policy: deploy_policy?.unwrap_or_default(),
+        template,
+    };
+    Ok((spec, claim))
+}
+
+fn ingress(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<Claim> {
+    let m = d.mapping(at, &["host", "paths"])?;
+    let host = d.required(&m, "host", HOST).and_then(|at| Ok((d.parse::<HostPattern>(&at, HOST)?, at)));
+    let paths = paths(d, &m);
+    let (host, at) = host?;
+    Ok(Claim { host, spot: d.spot_at(&at), field: at.path, paths: paths? })
+}
+
+fn paths(d: &mut Decoder<'_>, m: &Mapping<'_>) -> Decoded<Vec<ClaimedPath>> {
+    let mut known: BTreeMap<PathMatch, Spot> = BTreeMap::new();
+    d.list(m, "paths", |d, at| {
+        let claimed = path(d, at)?;
+        match known.get(&route_key(&claimed.path)) {
+            None => drop(known.insert(route_key(&claimed.path), claimed.spot.clone())),
+            Some(first) => {
+                let problem = claimed.again("", "every route once").related(first, "first written here");
+                return Err(d.report(problem));
+            }
+        }
+        Ok(claimed)
+    })
+}
+
+fn path(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<ClaimedPath> {
+    let m = d.mapping(at, &["path", "pathType"])?;
+    let path = d.required(&m, "path", PATH).and_then(|at| Ok((d.parse::<RoutePath>(&at, PATH)?, at)));
+    let kind = d.optional(&m, "pathType", |d, at| d.word(at, PATH_TYPES));
+    let (path, at) = path?;
+    let path = PathMatch { path, kind: kind?.unwrap_or(PathMatchKind::Prefix) };
+    Ok(ClaimedPath { path, spot: d.spot_at(&at), field: at.path })
+}
+
+/// The form in which two routes are the same one: a prefix is compared by segments, so that a last `/` adds nothing.
+pub(crate) fn route_key(route: &PathMatch) -> PathMatch {
+    let trimmed = match route.kind {
+        PathMatchKind::Exact => None,
+        PathMatchKind::Prefix => route.path.as_str().strip_suffix('/').and_then(|path| path.parse().ok()),
+    };
+    PathMatch { path: trimmed.unwrap_or_else(|| route.path.clone()), kind: route.kind }
+}
+
+/// A Go-style duration. A number without a unit is the usual slip, and seconds its usual meaning.
+pub(crate) fn duration(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<Duration> {
+    if let NodeKind::Scalar { text, schema: Schema::Integer | Schema::Float } = &*at.node.kind {
+        let seconds = format!("{text}s");
+        let help = parse_duration(&seconds).is_ok().then(|| format!("write {seconds}"));
+        let problem = d.problem(at, at.node.describe(), DURATION).help(help);
+        return Err(d.report(problem));
+    }
+    d.parse_by(at, DURATION, parse_duration, duration_help)
+}
+
+/// What to do about a bad duration, where the expectation alone does not say it.
+pub(crate) fn duration_help(error: &DurationError) -> Option<String> {
+    match error {
+        DurationError::Form | DurationError::Unit(_) => None,
+        DurationError::NoUnit(number) => Some(format!("write {}s", bare(number))),
+        DurationError::Zero | DurationError::TooLong => reason(error),
+    }
+}

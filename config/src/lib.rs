@@ -1,0 +1,32 @@
+//! From bytes to valid types: manifests, names, limits.
+//!
+//! A value of a type of this crate is valid; there is nothing to call afterwards. The crate does no I/O and
+//! knows neither tokio nor wasmtime: it is given bytes and returns values or diagnostics.
+
+mod decode;
+pub mod diagnostic;
+pub mod duration;
+pub mod egress;
+pub mod http;
+pub mod image;
+pub mod interface;
+pub mod limits;
+pub mod manifest;
+pub mod messaging;
+pub mod name;
+mod node;
+pub mod set;
+pub mod source;
+pub mod subject;
+
+pub use diagnostic::Diagnostic;
+pub use duration::parse_duration;
+pub use http::{HostName, HostPattern, PathMatch, PathMatchKind, RoutePath};
+pub use image::{ImageReference, PullPolicy};
+pub use interface::{InterfaceName, InterfaceVersion, PackageName};
+pub use limits::Limits;
+pub use messaging::{ConsumerGroup, MessagingConfig, MessagingConfigError};
+pub use name::{Namespace, ResourceName};
+pub use set::{ManifestSet, load};
+pub use source::SourceFile;
+pub use subject::{QueueGroup, Subject, SubjectPattern};

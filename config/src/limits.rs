@@ -1,0 +1,137 @@
+//! The one table of every bound: name, default, unit and meaning. `docs/limits.md` is checked against it.
+
+use std::fmt;
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Milliseconds,
+    Bytes,
+    Count,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Milliseconds => "ms",
+            Self::Bytes => "bytes",
+            Self::Count => "count",
+        })
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitRow {
+    pub name: &'static str,
+    pub default: u64,
+    pub unit: Unit,
+    pub meaning: &'static str,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $meaning:literal])+ $name:ident = $default:literal $unit:ident;)*) => {
+        /// Every bound of a host. `Limits::default()` is safe on a public network.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $meaning])+ pub $name: u64,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The rows in the order of their declaration.
+            pub const TABLE: &'static [LimitRow] = &[
+                $(LimitRow {
+                    name: stringify!($name),
+                    default: $default,
+                    unit: Unit::$unit,
+                    meaning: concat!($($meaning),+),
+                },)*
+            ];
+        }
+    };
+}
+
+limits! {
+    /// Time from the first byte of a connection, or of the next request on it, to the end of the request's head.
+    header_timeout_ms = 10_000 Milliseconds;
+    /// Time that an idle connection is kept for its next request.
+    keepalive_idle_ms = 60_000 Milliseconds;
+    /// Time without a byte of a request body before the request is given up.
+    body_idle_ms = 30_000 Milliseconds;
+    /// Time that a client may leave a response unread before it is dropped.
+    write_stall_ms = 30_000 Milliseconds;
+    /// Size of a request's head: request line and headers together.
+    header_bytes_max = 65_536 Bytes;
+    /// Number of request headers.
+    header_count_max = 100 Count;
+    /// Size of a request target.
+    target_bytes_max = 16_384 Bytes;
+    /// Size of a request body.
+    body_bytes_max = 33_554_432 Bytes;
+    /// Open connections of the ingress.
+    connections_max = 10_000 Count;
+    /// Requests that one connection may carry before it is closed.
+    requests_per_connection_max = 10_000 Count;
+    /// Concurrent streams of an HTTP/2 connection.
+    h2_streams_max = 100 Count;
+    /// Longest wait for a reply to a guest's message request (published as nexus.requestTimeoutSeconds).
+    request_timeout_ms = 300_000 Milliseconds;
+    /// Time that a draining host gives to requests under way.
+    drain_timeout_ms = 30_000 Milliseconds;
+    /// Period of the clock that interrupts running guests.
+    epoch_tick_ms = 10 Milliseconds;
+    /// Memory of an instance: all its linear memories and tables together, where the workload names none.
+    memory_bytes_max = 134_217_728 Bytes;
+    /// Largest linear memory that any workload may ask for.
+    memory_slot_bytes_max = 1_073_741_824 Bytes;
+    /// Instances alive at a time, over all workloads.
+    instances_max = 1_000 Count;
+    /// Fresh instances alive at a time for one workload.
+    workload_instances_max = 256 Count;
+    /// Core instances and linear memories of one component.
+    component_memories_max = 32 Count;
+    /// Host resources (streams, requests, bodies and the like) that one instance may hold.
+    table_entries_max = 10_000 Count;
+    /// Bytes that one host call may copy in from a guest.
+    hostcall_bytes_max = 16_777_216 Bytes;
+    /// Size of the headers that a guest may build.
+    guest_header_bytes_max = 131_072 Bytes;
+    /// Native stack of a guest.
+    guest_stack_bytes_max = 524_288 Bytes;
+    /// Size of a component before compilation.
+    component_bytes_max = 104_857_600 Bytes;
+    /// Bytes that a call may log; the rest is counted and dropped.
+    log_bytes_per_call_max = 65_536 Bytes;
+    /// Longest single log message; the rest is cut off.
+    log_message_bytes_max = 8_192 Bytes;
+    /// Calls that wait for a pooled instance of one component before further ones are refused (`max_in_flight`).
+    pool_waiting_max = 1_024 Count;
+    /// Longest wait for a pooled instance (`admission_wait`).
+    admission_wait_ms = 30_000 Milliseconds;
+    /// Pooled instances of one component on one host: poolSize times replicas.
+    pool_size_max = 1_000 Count;
+    /// Messages of a subscription that wait to be handled.
+    subscription_messages_max = 4_096 Count;
+    /// Size of a message's body.
+    message_bytes_max = 1_048_576 Bytes;
+    /// Size of the reason that a worker's failure carries to the requester.
+    error_reason_bytes_max = 1_024 Bytes;
+    /// Time that a call to the messaging server itself may take: publish, flush, subscribe.
+    broker_call_ms = 5_000 Milliseconds;
+    /// Replies that a guest may send to one message.
+    replies_per_message_max = 1_024 Count;
+    /// Workloads of one host.
+    workloads_max = 10_000 Count;
+    /// Size of a manifest file.
+    manifest_bytes_max = 4_194_304 Bytes;
+    /// Nodes (mappings, sequences and scalars, aliases resolved) of a manifest file.
+    manifest_nodes_max = 100_000 Count;
+    /// Nesting of a manifest.
+    manifest_depth_max = 64 Count;
+}
