@@ -1,0 +1,70 @@
+//! Where a component's bytes come from, and whether they are a component at all. Checked before anything compiles them.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use roadstead_config::{ImageReference, manifest::SourcePlace};
+
+use crate::DeployError;
+
+/// `\0asm`, how every WebAssembly binary begins.
+const MAGIC: [u8; 4] = *b"\0asm";
+/// Version and layer of a component.
+const COMPONENT_LAYER: [u8; 4] = [0x0d, 0x00, 0x01, 0x00];
+/// Version and layer of a core module.
+const MODULE_LAYER: [u8; 4] = [0x01, 0x00, 0x00, 0x00];
+
+/// Reads the component that `image` names. `folder` is the one of the manifest.
+pub(crate) async fn read_component(
+    image: &ImageReference,
+    place: &SourcePlace,
+    folder: &Path,
+    bytes_max: u64,
+) -> Result<Bytes, DeployError> {
+    let path = match image {
+        ImageReference::File(path) => path,
+        ImageReference::Oci(_) => {
+            return Err(DeployError::Unsupported {
+                place: place.clone(),
+                feature: "an image in a registry",
+                reason: "this version reads components from files; write file:PATH.wasm",
+            });
+        }
+    };
+    let shown = path.display().to_string();
+    let read = |source| DeployError::Read { place: place.clone(), path: shown.clone(), source };
+    let full = inside(folder, path).await.map_err(read)?;
+    let found = tokio::fs::metadata(&full).await.map_err(read)?.len();
+    if found > bytes_max {
+        return Err(DeployError::TooLarge { place: place.clone(), path: shown, found, max: bytes_max });
+    }
+    let bytes = Bytes::from(tokio::fs::read(&full).await.map_err(read)?);
+    check_layer(&bytes, place, &shown)?;
+    Ok(bytes)
+}
+
+/// Resolves links and keeps the result inside the manifest's folder.
+async fn inside(folder: &Path, path: &Path) -> io::Result<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = tokio::fs::canonicalize(folder).await?;
+    let full = tokio::fs::canonicalize(folder.join(path)).await?;
+    if full.starts_with(&folder) {
+        Ok(full)
+    } else {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the path leads out of the manifest's folder"))
+    }
+}
+
+fn check_layer(bytes: &[u8], place: &SourcePlace, path: &str) -> Result<(), DeployError> {
+    let (place, path) = (place.clone(), path.to_owned());
+    match (bytes.get(..4), bytes.get(4..8)) {
+        (Some(magic), Some(layer)) if magic == MAGIC && layer == COMPONENT_LAYER => Ok(()),
+        (Some(magic), Some(layer)) if magic == MAGIC && layer == MODULE_LAYER => {
+            Err(DeployError::CoreModule { place, path })
+        }
+        _ => Err(DeployError::NotWasm { place, path }),
+    }
+}

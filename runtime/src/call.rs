@@ -1,0 +1,150 @@
+//! One call: who it is for, until when, and which trace it belongs to. All three travel with it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+/// What every call into a guest carries.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When the caller stops waiting. Nothing is started, and nothing goes on, after it.
+    pub deadline: Instant,
+    /// The trace that the call belongs to.
+    pub trace: TraceContext,
+}
+
+impl Call {
+    /// A call that begins a trace of its own and ends `limit` from now.
+    pub fn new(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, trace: TraceContext::generate() }
+    }
+
+    /// The time left, zero when the deadline has passed.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The same call under a nearer deadline: the smaller of its own and `limit` from now.
+    pub fn narrowed(&self, limit: Duration) -> Self {
+        Self { deadline: self.deadline.min(Instant::now() + limit), trace: self.trace.child() }
+    }
+}
+
+/// A position in a trace, as W3C Trace Context writes it in `traceparent`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: u128,
+    span_id: u64,
+    flags: u8,
+    /// `tracestate` of the caller, handed on unread.
+    state: Option<Arc<str>>,
+}
+
+/// Longest `tracestate` that is handed on, in bytes (the recommendation's own minimum).
+const STATE_BYTES_MAX: usize = 512;
+
+impl TraceContext {
+    /// A new trace.
+    pub fn generate() -> Self {
+        Self { trace_id: random_u128(), span_id: random_u64(), flags: 1, state: None }
+    }
+
+    /// Reads a `traceparent` (version 00, and later ones as far as they agree with it).
+    pub fn parse(traceparent: &str, state: Option<&str>) -> Option<Self> {
+        let mut parts = traceparent.trim().split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let lower_hex = |text: &str, len: usize| {
+            text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
+        let well_formed = lower_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        if !well_formed || !lower_hex(trace, 32) || !lower_hex(span, 16) || !lower_hex(flags, 2) {
+            return None;
+        }
+        let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+        let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+        let flags = u8::from_str_radix(flags, 16).ok()?;
+        let state = state.filter(|s| s.len() <= STATE_BYTES_MAX && s.is_ascii()).map(Into::into);
+        Some(Self { trace_id, span_id, flags, state })
+    }
+
+    /// The same trace, one span further in.
+    pub fn child(&self) -> Self {
+        Self { span_id: random_u64(), ..self.clone() }
+    }
+
+    /// The trace's identity, the same from the ingress to the last worker.
+    pub fn trace_id(&self) -> TraceId {
+        TraceId(self.trace_id)
+    }
+
+    /// `tracestate` of the caller, if it sent one.
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+}
+
+/// The value of a `traceparent` header.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+}
+
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A trace's identity, written as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn random_u64() -> u64 {
+    rand::random::<u64>().max(1)
+}
+
+fn random_u128() -> u128 {
+    rand::random::<u128>().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_round_trip() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parsed = TraceContext::parse(text, Some("a=b")).map(|t| (t.to_string(), t.state().map(str::to_owned)));
+        assert_eq!(parsed, Some((text.to_owned(), Some("a=b".to_owned()))));
+        let child = TraceContext::parse(text, None).map(|t| t.child().to_string()).unwrap_or_default();
+        assert!(child.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && child != text, "{child}");
+    }
+
+    #[test]
+    fn malformed_traceparents_are_ignored() {
+        for bad in [
+            "",
+            "00-0-0-0",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
+        ] {
+            assert_eq!(TraceContext::parse(bad, None), None, "{bad}");
+        }
+    }
+}

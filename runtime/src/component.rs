@@ -1,0 +1,221 @@
+//! A running component: how a call gets an instance, fresh or pooled, and what becomes of the instance afterwards.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use roadstead_config::{InterfaceName, ResourceName};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use wasmtime::{Store, component::Instance};
+
+use crate::{
+    Call, CallError, InstanceState, WorkloadId,
+    instance::{HostShared, LiveStore, guarded},
+    metrics::ComponentMetrics,
+    plan::ComponentPlan,
+    plugin::BoundState,
+    pool::{Pool, PoolBounds, PooledInstance},
+};
+
+/// One component of a running workload, for plugins that call it.
+pub struct ComponentHandle {
+    pub(crate) plan: Arc<ComponentPlan>,
+    pub(crate) shared: Arc<HostShared>,
+    pub(crate) metrics: ComponentMetrics,
+    fresh_places: Arc<Semaphore>,
+    pool: Option<Pool>,
+}
+
+/// The future of a call into a guest, as [`ComponentHandle::call`] takes it.
+pub type GuestFuture<'a, T> = BoxFuture<'a, wasmtime::Result<T>>;
+
+/// The figures of a pool at one moment.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct PoolStatus {
+    pub size: usize,
+    pub busy: usize,
+    pub idle: usize,
+    pub waiting: u64,
+}
+
+impl ComponentHandle {
+    pub(crate) fn new(
+        plan: Arc<ComponentPlan>,
+        shared: Arc<HostShared>,
+        metrics: ComponentMetrics,
+        pool: Option<PoolBounds>,
+    ) -> Self {
+        let fresh_max = usize::try_from(shared.limits.workload_instances_max).unwrap_or(usize::MAX);
+        metrics.pool_size.set(pool.map_or(0, |bounds| i64::try_from(bounds.size.get()).unwrap_or(i64::MAX)));
+        Self {
+            plan,
+            shared,
+            metrics,
+            fresh_places: Arc::new(Semaphore::new(fresh_max.min(Semaphore::MAX_PERMITS))),
+            pool: pool.map(Pool::new),
+        }
+    }
+
+    /// The workload that the component belongs to.
+    pub fn workload(&self) -> &WorkloadId {
+        &self.plan.workload
+    }
+
+    /// The component's name in its workload.
+    pub fn name(&self) -> &ResourceName {
+        &self.plan.name
+    }
+
+    /// The exports that the workload declares and a plugin may call.
+    pub fn granted_exports(&self) -> &[InterfaceName] {
+        &self.plan.granted_exports
+    }
+
+    /// What the plugin prepared when the component was bound.
+    pub fn bound<T: std::any::Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.plan.bound::<T>()
+    }
+
+    /// The figures of the component's pool; `None` when it has none.
+    pub fn pool_status(&self) -> Option<PoolStatus> {
+        self.pool.as_ref().map(|pool| PoolStatus {
+            size: pool.bounds().size.get(),
+            busy: pool.busy(),
+            idle: pool.idle(),
+            waiting: pool.waiting(),
+        })
+    }
+
+    /// Calls into an instance: a pooled one where the component has a pool, else a fresh one.
+    ///
+    /// `work` gets the store and the instance. The future may be dropped at any time: the instance goes with it.
+    ///
+    /// # Errors
+    /// When no instance is to be had in time, the guest fails, or the call's deadline passes.
+    pub async fn call<T, F>(&self, call: Call, work: F) -> Result<T, CallError>
+    where
+        T: Send,
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
+    {
+        match &self.pool {
+            Some(pool) => self.call_pooled(pool, call, work).await,
+            None => self.call_fresh(call, work).await,
+        }
+    }
+
+    async fn call_fresh<T, F>(&self, call: Call, work: F) -> Result<T, CallError>
+    where
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
+    {
+        let _place = self.enter_fresh()?;
+        let mut instance = self.instantiate(call.clone()).await?;
+        self.metrics.created_fresh.inc();
+        self.run(&mut instance, &call, work).await
+    }
+
+    /// A place among the component's fresh instances, kept as long as the instance lives.
+    pub(crate) fn enter_fresh(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        let limit = self.shared.limits.workload_instances_max;
+        self.fresh_places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| CallError::WorkloadBusy { bound: "workload_instances_max", limit })
+    }
+
+    async fn call_pooled<T, F>(&self, pool: &Pool, call: Call, work: F) -> Result<T, CallError>
+    where
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
+    {
+        let mut place = pool.enter(&call, &self.metrics).await?;
+        let mut busy = Busy::new(&self.metrics);
+        let mut instance = match place.warm.take() {
+            Some(instance) => instance,
+            None => {
+                let instance = self.instantiate(call.clone()).await?;
+                self.metrics.created_pooled.inc();
+                instance
+            }
+        };
+        busy.has_instance = true;
+        instance.live.store.data_mut().begin_call(call.clone());
+        let result = self.run(&mut instance, &call, work).await;
+        busy.has_instance = false;
+        instance.calls = instance.calls.saturating_add(1);
+        let used_up = self.plan.max_invocations.is_some_and(|max| instance.calls >= max.get());
+        match &result {
+            Err(CallError::Deadline) => self.metrics.instance_retired("deadline"),
+            Err(_) => self.metrics.instance_retired("fault"),
+            Ok(_) if used_up => self.metrics.instance_retired("max-invocations"),
+            Ok(_) => pool.put_back(instance),
+        }
+        result
+    }
+
+    async fn run<T, F>(&self, instance: &mut PooledInstance, call: &Call, work: F) -> Result<T, CallError>
+    where
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
+    {
+        let begun = Instant::now();
+        let ended = guarded(call.deadline, work(&mut instance.live.store, &instance.instance)).await;
+        let result = instance.live.settle(ended);
+        instance.live.store.data_mut().end_call();
+        self.metrics.call_ended(result.as_ref().map(drop).map_err(CallError::kind), begun.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn instantiate(&self, call: Call) -> Result<PooledInstance, CallError> {
+        let deadline = call.deadline;
+        let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call)?;
+        let ended = guarded(deadline, self.plan.pre.instantiate_async(&mut live.store)).await;
+        let instance = live.settle(ended)?;
+        Ok(PooledInstance { live, instance, calls: 0 })
+    }
+
+    /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
+    pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
+        if let Some(pool) = &self.pool {
+            let instance = self.instantiate(call).await?;
+            self.metrics.created_pooled.inc();
+            pool.put_back(instance);
+        }
+        Ok(())
+    }
+
+    /// Takes no further call into the pool and gives up its idle instances.
+    pub(crate) fn close(&self) {
+        if let Some(pool) = &self.pool {
+            pool.close();
+        }
+        self.fresh_places.close();
+    }
+}
+
+/// A plugin's state as a plan keeps it.
+pub(crate) fn bound_entry(state: BoundState) -> (std::any::TypeId, BoundState) {
+    ((*state).type_id(), state)
+}
+
+/// Counts a pooled instance as busy, and one whose caller went away as retired.
+struct Busy<'a> {
+    metrics: &'a ComponentMetrics,
+    /// An instance is in the call: when it is dropped now, its caller went away.
+    has_instance: bool,
+}
+
+impl<'a> Busy<'a> {
+    fn new(metrics: &'a ComponentMetrics) -> Self {
+        metrics.pool_busy.inc();
+        Self { metrics, has_instance: false }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.metrics.pool_busy.dec();
+        if self.has_instance {
+            self.metrics.instance_retired("cancelled");
+        }
+    }
+}

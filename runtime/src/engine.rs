@@ -1,0 +1,103 @@
+//! The engine of a host and the clock that interrupts guests. Knows nothing of workloads.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use roadstead_config::Limits;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Core instances that the components of a host may have on average; toolchains make two or three of each.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
+/// Bytes of host stack above the guest's own on each fiber.
+const HOST_STACK_BYTES: usize = 1 << 20;
+/// Bytes of each slot that stay mapped between two instances, so that small guests do not fault pages anew.
+const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the wasm engine cannot be configured with these limits: {0}")]
+    Configuration(String),
+    #[error("the clock thread that interrupts guests cannot be started")]
+    Clock(#[source] std::io::Error),
+}
+
+/// An engine with its clock, which stops when the value is dropped.
+pub(crate) struct EngineWithClock {
+    pub(crate) engine: Engine,
+    stopped: Arc<AtomicBool>,
+}
+
+impl EngineWithClock {
+    /// Makes the engine that `limits` describe: pooling allocation, copy-on-write images, epochs.
+    pub(crate) fn new(limits: &Limits) -> Result<Self, EngineError> {
+        let engine = Engine::new(&config(limits)).map_err(|error| EngineError::Configuration(format!("{error:#}")))?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        start_clock(&engine, Duration::from_millis(limits.epoch_tick_ms.max(1)), stopped.clone())?;
+        Ok(Self { engine, stopped })
+    }
+}
+
+impl Drop for EngineWithClock {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let instances = clamp_u32(limits.instances_max);
+    let stack_bytes = clamp_usize(limits.guest_stack_bytes_max);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_stacks(instances)
+        .max_memories_per_component(clamp_u32(limits.component_memories_max))
+        .max_core_instances_per_component(clamp_u32(limits.component_memories_max))
+        .max_memory_size(clamp_usize(limits.memory_slot_bytes_max))
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .max_wasm_stack(stack_bytes)
+        .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn clamp_u32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn clamp_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// The clock is a thread of its own: guests that keep every runtime thread busy must not stop it.
+fn start_clock(engine: &Engine, tick: Duration, stopped: Arc<AtomicBool>) -> Result<(), EngineError> {
+    let engine = engine.weak();
+    thread::Builder::new()
+        .name("epoch-clock".into())
+        .spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                thread::sleep(tick);
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        })
+        .map(drop)
+        .map_err(EngineError::Clock)
+}

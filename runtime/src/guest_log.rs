@@ -1,0 +1,239 @@
+//! What a guest says: bounded per call, cleaned, and marked with who said it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use roadstead_config::{Limits, ResourceName};
+use wasmtime_wasi::{
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+
+use crate::{Call, TraceId, WorkloadId};
+
+/// The `tracing` target of everything that guests say.
+pub const GUEST_LOG_TARGET: &str = "roadstead::guest";
+
+/// A guest's text as it may stand in a log: control characters escaped, length bounded.
+pub struct LogText<'a> {
+    text: &'a str,
+    bytes_max: usize,
+}
+
+impl<'a> LogText<'a> {
+    /// Shows at most `bytes_max` bytes of `text`.
+    pub fn new(text: &'a str, bytes_max: usize) -> Self {
+        Self { text, bytes_max }
+    }
+}
+
+impl fmt::Display for LogText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        let end = self.text.floor_char_boundary(self.bytes_max.min(self.text.len()));
+        let (shown, rest) = self.text.split_at(end);
+        for c in shown.chars() {
+            if c.is_control() && c != '\t' { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        if rest.is_empty() { Ok(()) } else { write!(f, "... ({} bytes more)", rest.len()) }
+    }
+}
+
+/// The log of one instance: who speaks, for which trace, and how much it may still say in this call.
+pub struct GuestLog {
+    workload: WorkloadId,
+    component: ResourceName,
+    trace: Mutex<Option<TraceId>>,
+    bytes_left: AtomicU64,
+    bytes_dropped: AtomicU64,
+    call_bytes_max: u64,
+    message_bytes_max: usize,
+}
+
+impl GuestLog {
+    pub(crate) fn new(workload: WorkloadId, component: ResourceName, limits: &Limits) -> Self {
+        Self {
+            workload,
+            component,
+            trace: Mutex::new(None),
+            bytes_left: AtomicU64::new(limits.log_bytes_per_call_max),
+            bytes_dropped: AtomicU64::new(0),
+            call_bytes_max: limits.log_bytes_per_call_max,
+            message_bytes_max: usize::try_from(limits.log_message_bytes_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Begins a call: its own trace, a full allowance.
+    pub(crate) fn begin(&self, call: &Call) {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.trace.trace_id());
+        self.bytes_left.store(self.call_bytes_max, Ordering::Relaxed);
+    }
+
+    /// Ends a call; what went over the allowance is said once.
+    pub(crate) fn end(&self) {
+        let dropped = self.bytes_dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(
+                target: GUEST_LOG_TARGET,
+                namespace = %self.workload.namespace,
+                workload = %self.workload.name,
+                component = %self.component,
+                trace_id = %self.trace_text(),
+                dropped_bytes = dropped,
+                "the component logged more than a call may; the rest was dropped"
+            );
+        }
+    }
+
+    /// Writes one message at `level`; `context` is what the guest calls the place.
+    pub fn write(&self, level: tracing::Level, context: &str, message: &str) {
+        let bytes = (context.len() + message.len()) as u64;
+        let taken =
+            self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok();
+        if !taken {
+            self.bytes_dropped.fetch_add(bytes, Ordering::Relaxed);
+            return;
+        }
+        macro_rules! emit {
+            ($level:expr) => {
+                tracing::event!(
+                    target: GUEST_LOG_TARGET,
+                    $level,
+                    namespace = %self.workload.namespace,
+                    workload = %self.workload.name,
+                    component = %self.component,
+                    trace_id = %self.trace_text(),
+                    context = %LogText::new(context, self.message_bytes_max),
+                    "{}",
+                    LogText::new(message, self.message_bytes_max)
+                )
+            };
+        }
+        match level {
+            tracing::Level::TRACE => emit!(tracing::Level::TRACE),
+            tracing::Level::DEBUG => emit!(tracing::Level::DEBUG),
+            tracing::Level::INFO => emit!(tracing::Level::INFO),
+            tracing::Level::WARN => emit!(tracing::Level::WARN),
+            tracing::Level::ERROR => emit!(tracing::Level::ERROR),
+        }
+    }
+
+    fn trace_text(&self) -> String {
+        let trace = *self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        trace.map(|id| id.to_string()).unwrap_or_default()
+    }
+}
+
+/// A guest's standard output or standard error, a line a message.
+#[derive(Clone)]
+pub(crate) struct LogStream {
+    log: Arc<GuestLog>,
+    name: &'static str,
+    level: tracing::Level,
+    line: Vec<u8>,
+}
+
+impl LogStream {
+    pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
+        Self { log, name: "stdout", level: tracing::Level::INFO, line: Vec::new() }
+    }
+
+    pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
+        Self { log, name: "stderr", level: tracing::Level::WARN, line: Vec::new() }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = self.log.message_bytes_max.saturating_sub(self.line.len());
+            self.line.extend(part.iter().take(room));
+            if part.ends_with(b"\n") {
+                self.emit();
+            }
+        }
+    }
+
+    fn emit(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !text.is_empty() {
+            self.log.write(self.level, self.name, text);
+        }
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.emit();
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(self.log.message_bytes_max.max(1))
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl tokio::io::AsyncWrite for LogStream {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_text_is_bounded_and_clean() {
+        assert_eq!(LogText::new("a\u{1b}[31mb\nc", 100).to_string(), "a\\u{1b}[31mb\\nc");
+        assert_eq!(LogText::new("héllo", 2).to_string(), "h... (5 bytes more)");
+    }
+}

@@ -1,0 +1,123 @@
+//! How a host is put together.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prometheus::Registry;
+use roadstead_config::Limits;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::Host;
+use crate::{
+    HandlerContext, HandlerError, HostHandler, PluginError,
+    engine::{EngineError, EngineWithClock},
+    instance::HostShared,
+    metrics::RuntimeMetrics,
+    plugin::{HostPlugin, PluginContext},
+    workload::Foundry,
+};
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("two plugins are called {0}; a plugin's id must be unique in a host")]
+    DuplicatePlugin(&'static str),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the base interfaces cannot be linked: {0}")]
+    Base(String),
+    #[error("the host's metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the plugin {id} cannot start")]
+    Plugin {
+        id: &'static str,
+        #[source]
+        source: PluginError,
+    },
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
+}
+
+/// Puts a host together: name, limits, plugins, HTTP handler.
+#[derive(Default)]
+pub struct HostBuilder {
+    name: Option<String>,
+    limits: Limits,
+    registry: Registry,
+    plugins: Vec<Arc<dyn HostPlugin>>,
+    handler: Option<Arc<dyn HostHandler>>,
+}
+
+impl HostBuilder {
+    /// A host without plugins and without HTTP.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What people call the host.
+    pub fn with_host_name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Other bounds than the defaults.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// A registry that the caller serves; the default is one of the host's own.
+    pub fn with_registry(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// Adds a capability.
+    ///
+    /// # Errors
+    /// When a plugin of the same id is there.
+    pub fn with_plugin(mut self, plugin: Arc<dyn HostPlugin>) -> Result<Self, BuildError> {
+        if self.plugins.iter().any(|other| other.id() == plugin.id()) {
+            return Err(BuildError::DuplicatePlugin(plugin.id()));
+        }
+        self.plugins.push(plugin);
+        Ok(self)
+    }
+
+    /// Brings HTTP to the host's workloads.
+    pub fn with_http_handler(self, handler: Arc<dyn HostHandler>) -> Self {
+        Self { handler: Some(handler), ..self }
+    }
+
+    /// Starts the host: engine, plugins, HTTP handler, in this order.
+    ///
+    /// # Errors
+    /// When one of them cannot start.
+    pub async fn start(self) -> Result<Arc<Host>, BuildError> {
+        let limits = Arc::new(self.limits);
+        let engine = EngineWithClock::new(&limits)?;
+        let metrics = RuntimeMetrics::new(&self.registry)?;
+        let context = PluginContext { limits: limits.clone(), registry: self.registry.clone() };
+        for plugin in &self.plugins {
+            plugin.start(&context).await.map_err(|source| BuildError::Plugin { id: plugin.id(), source })?;
+        }
+        let slots = usize::try_from(limits.instances_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let shared = Arc::new(HostShared {
+            engine: engine.engine.clone(),
+            limits: limits.clone(),
+            instance_slots: Arc::new(Semaphore::new(slots)),
+        });
+        let foundry =
+            Foundry::new(shared, self.plugins, metrics).map_err(|error| BuildError::Base(format!("{error:#}")))?;
+        if let Some(handler) = &self.handler {
+            handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;
+        }
+        Ok(Arc::new(Host {
+            name: self.name.unwrap_or_else(|| "roadstead".into()),
+            limits,
+            registry: self.registry,
+            foundry,
+            handler: self.handler,
+            workloads: std::sync::Mutex::new(BTreeMap::new()),
+            deploying: tokio::sync::Mutex::new(()),
+            started: Instant::now(),
+            _engine: engine,
+        }))
+    }
+}

@@ -1,0 +1,72 @@
+//! What a host is asked to run, made from a manifest's document.
+
+use std::{path::PathBuf, time::Duration};
+
+use roadstead_config::{
+    HostPattern, PathMatch,
+    manifest::{Document, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
+};
+
+use crate::WorkloadId;
+
+/// A workload to run.
+#[derive(Debug, Clone)]
+pub struct WorkloadRequest {
+    pub id: WorkloadId,
+    pub spec: WorkloadSpec,
+    /// The manifest's folder, from which `file:` images are read.
+    pub folder: PathBuf,
+    /// On one host replicas share a plan: pools hold `poolSize` times this many instances. 0: deployed, not running.
+    pub replicas: u32,
+    /// Where the document begins.
+    pub place: SourcePlace,
+    /// The HTTP requests that the workload answers, if any.
+    pub trigger: Option<TriggerSpec>,
+}
+
+/// Which HTTP requests reach a workload, and how long they may take.
+#[derive(Debug, Clone)]
+pub struct TriggerSpec {
+    pub host: HostPattern,
+    pub paths: Vec<PathMatch>,
+    pub timeout: Duration,
+    /// Where the host is written.
+    pub place: SourcePlace,
+}
+
+impl WorkloadRequest {
+    /// What `document`, read from a file in `folder`, asks for; `None` for a kind that runs nothing by itself.
+    pub fn from_document(document: &Document, folder: impl Into<PathBuf>) -> Option<Self> {
+        let (spec, replicas, trigger) = match document {
+            Document::HttpTrigger(trigger) => {
+                let spec = TriggerSpec {
+                    host: trigger.host.clone(),
+                    paths: trigger.paths.clone(),
+                    timeout: trigger.timeout,
+                    place: trigger.host_place.clone(),
+                };
+                (&trigger.template.spec, trigger.replicas, Some(spec))
+            }
+            Document::WorkloadDeployment(deployment) => {
+                let trigger = deployment.http_host().map(|host| TriggerSpec {
+                    host,
+                    paths: vec![PathMatch::everything()],
+                    timeout: TRIGGER_TIMEOUT_DEFAULT,
+                    place: deployment.template.spec.place.clone(),
+                });
+                (&deployment.template.spec, deployment.replicas, trigger)
+            }
+            Document::Workload(workload) => (&workload.spec, 1, None),
+            Document::Artifact(_) => return None,
+        };
+        let metadata = document.metadata();
+        Some(Self {
+            id: WorkloadId { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
+            spec: spec.clone(),
+            folder: folder.into(),
+            replicas,
+            place: metadata.place.clone(),
+            trigger,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! What a host tells about itself, as `/status` prints it.
+
+use serde::Serialize;
+
+use super::{Entry, Host, WorkloadRequest};
+use crate::{WorkloadId, component::PoolStatus};
+
+/// The published states of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum WorkloadState {
+    #[serde(rename = "WORKLOAD_STATE_STARTING")]
+    Starting,
+    #[serde(rename = "WORKLOAD_STATE_RUNNING")]
+    Running,
+    #[serde(rename = "WORKLOAD_STATE_STOPPING")]
+    Stopping,
+    #[serde(rename = "WORKLOAD_STATE_ERROR")]
+    Error,
+    #[serde(rename = "WORKLOAD_STATE_NOT_FOUND")]
+    NotFound,
+}
+
+impl WorkloadState {
+    /// The states that the gauge of workloads shows.
+    pub(crate) const COUNTED: [Self; 3] = [Self::Starting, Self::Running, Self::Error];
+
+    /// The state as a metric label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Error => "error",
+            Self::NotFound => "not-found",
+        }
+    }
+}
+
+/// A workload and how it fares.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkloadStatus {
+    pub namespace: String,
+    pub name: String,
+    pub state: WorkloadState,
+    /// Why the state is an error, or why a replacement did not come to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub replicas: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerStatus>,
+    pub components: Vec<ComponentStatus>,
+}
+
+/// The HTTP requests that a workload answers.
+#[derive(Debug, Clone, Serialize)]
+pub struct TriggerStatus {
+    pub host: String,
+    pub paths: Vec<String>,
+    pub timeout_ms: u128,
+}
+
+/// One component of a workload.
+#[derive(Debug, Clone, Serialize)]
+pub struct ComponentStatus {
+    pub name: String,
+    pub image: String,
+    /// Absent where every call gets a fresh instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolStatus>,
+}
+
+/// A host and what it holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct HostStatus {
+    pub name: String,
+    pub version: &'static str,
+    pub uptime_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_address: Option<String>,
+    pub workloads: Vec<WorkloadStatus>,
+    pub plugins: Vec<PluginStatus>,
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// A plugin and whether what stands behind it can be reached.
+#[derive(Debug, Clone, Serialize)]
+pub struct PluginStatus {
+    pub id: &'static str,
+    pub ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One package that the host offers.
+#[derive(Debug, Clone, Serialize)]
+pub struct InterfaceStatus {
+    pub package: String,
+    pub version: String,
+    pub interfaces: Vec<&'static str>,
+}
+
+impl WorkloadStatus {
+    pub(crate) fn not_found(id: &WorkloadId) -> Self {
+        Self {
+            namespace: id.namespace.to_string(),
+            name: id.name.to_string(),
+            state: WorkloadState::NotFound,
+            reason: None,
+            replicas: 0,
+            trigger: None,
+            components: Vec::new(),
+        }
+    }
+
+    pub(crate) fn failed(id: &WorkloadId, request: &WorkloadRequest, reason: String) -> Self {
+        let replicas = request.replicas;
+        Self { state: WorkloadState::Error, reason: Some(reason), replicas, ..Self::not_found(id) }
+    }
+
+    fn of(id: &WorkloadId, entry: &Entry) -> Self {
+        let request = &entry.request;
+        let trigger = request.trigger.as_ref().map(|trigger| TriggerStatus {
+            host: trigger.host.to_string(),
+            paths: trigger.paths.iter().map(ToString::to_string).collect(),
+            timeout_ms: trigger.timeout.as_millis(),
+        });
+        let pool_of = |name: &str| {
+            let components = &entry.running.as_ref()?.components;
+            components.iter().find(|component| component.name().as_str() == name)?.pool_status()
+        };
+        let components = request.spec.components.iter().map(|component| ComponentStatus {
+            name: component.name.to_string(),
+            image: component.image.to_string(),
+            pool: pool_of(component.name.as_str()),
+        });
+        Self {
+            state: entry.state,
+            reason: entry.reason.clone(),
+            replicas: request.replicas,
+            trigger,
+            components: components.collect(),
+            ..Self::not_found(id)
+        }
+    }
+}
+
+impl Host {
+    /// Who the host is and what it holds.
+    pub fn status(&self) -> HostStatus {
+        let plugins = self.foundry.plugins.iter().map(|plugin| {
+            let reason = plugin.readiness().err();
+            PluginStatus { id: plugin.id(), ready: reason.is_none(), reason }
+        });
+        let interfaces = self.foundry.catalogue.offers().map(|offer| InterfaceStatus {
+            package: offer.package.to_string(),
+            version: offer.version.to_string(),
+            interfaces: offer.imports.iter().chain(offer.types).chain(offer.exports).copied().collect(),
+        });
+        HostStatus {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.started.elapsed().as_secs(),
+            http_address: self.http_address().map(|address| address.to_string()),
+            workloads: self.entries().iter().map(|(id, entry)| WorkloadStatus::of(id, entry)).collect(),
+            plugins: plugins.collect(),
+            interfaces: interfaces.collect(),
+        }
+    }
+
+    pub(crate) fn status_of(&self, id: &WorkloadId) -> WorkloadStatus {
+        match self.entries().get(id) {
+            Some(entry) => WorkloadStatus::of(id, entry),
+            None => WorkloadStatus::not_found(id),
+        }
+    }
+}

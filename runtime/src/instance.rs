@@ -1,0 +1,104 @@
+//! One store with its bounds, and a call into it that always ends: by result, trap, deadline or panic.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use prometheus::IntGauge;
+use roadstead_config::Limits;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
+
+use crate::{
+    Call, CallError, FaultKind, InstanceState,
+    fault::{DeadlinePassed, classify, detail, panic_text},
+    plan::ComponentPlan,
+};
+
+/// Ticks of the epoch clock between two looks at a running guest.
+const TICKS_BETWEEN_YIELDS: u64 = 1;
+
+/// What all components of a host share.
+pub(crate) struct HostShared {
+    pub(crate) engine: Engine,
+    pub(crate) limits: Arc<Limits>,
+    /// One permit for each instance that the host may hold (`instances_max`).
+    pub(crate) instance_slots: Arc<Semaphore>,
+}
+
+/// A store that counts as an instance of the host until it is dropped.
+pub(crate) struct LiveStore {
+    pub(crate) store: Store<InstanceState>,
+    _slot: OwnedSemaphorePermit,
+    _alive: CountedAlive,
+}
+
+struct CountedAlive(IntGauge);
+
+impl Drop for CountedAlive {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl LiveStore {
+    /// Makes a store for `call`; refused when the host is full.
+    pub(crate) fn new(
+        shared: &HostShared,
+        plan: &Arc<ComponentPlan>,
+        alive: &IntGauge,
+        call: Call,
+    ) -> Result<Self, CallError> {
+        let limits = &shared.limits;
+        let slot = shared
+            .instance_slots
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| CallError::HostBusy { bound: "instances_max", limit: limits.instances_max })?;
+        let state = InstanceState::new(plan.clone(), limits, call);
+        let mut store = Store::try_new(&shared.engine, state)
+            .map_err(|error| CallError::fault(FaultKind::Instantiation, detail(&error)))?;
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes_max).unwrap_or(usize::MAX));
+        store.epoch_deadline_callback(on_tick);
+        store.set_epoch_deadline(TICKS_BETWEEN_YIELDS);
+        alive.inc();
+        Ok(Self { store, _slot: slot, _alive: CountedAlive(alive.clone()) })
+    }
+
+    /// Reads how a guarded piece of work on this store ended.
+    pub(crate) fn settle<T>(&self, ended: Result<T, Ended>) -> Result<T, CallError> {
+        ended.map_err(|ended| match ended {
+            Ended::Deadline => CallError::Deadline,
+            Ended::Panic(text) => CallError::fault(FaultKind::HostPanic, text),
+            Ended::Error(error) => classify(&error, self.store.data().limiter.refused()),
+        })
+    }
+}
+
+/// At each tick a running guest lets others run, and ends when its call's time is up.
+fn on_tick(store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<UpdateDeadline> {
+    if Instant::now() >= store.data().call().deadline {
+        return Err(DeadlinePassed.into());
+    }
+    Ok(UpdateDeadline::YieldCustom(TICKS_BETWEEN_YIELDS, Box::pin(tokio::task::yield_now())))
+}
+
+/// Why guarded work gave no result.
+pub(crate) enum Ended {
+    Deadline,
+    Panic(String),
+    Error(wasmtime::Error),
+}
+
+/// Runs guest work under a deadline. A panic of a host function ends the work, not the host.
+pub(crate) async fn guarded<T>(deadline: Instant, work: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+    let caught = AssertUnwindSafe(work).catch_unwind();
+    match tokio::time::timeout_at(deadline, caught).await {
+        Err(_) => Err(Ended::Deadline),
+        Ok(Err(panic)) => Err(Ended::Panic(panic_text(&*panic))),
+        Ok(Ok(result)) => result.map_err(Ended::Error),
+    }
+}

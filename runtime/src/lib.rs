@@ -1,0 +1,37 @@
+//! Workloads and their instances: the only home of the wasmtime engine and its stores.
+//!
+//! A host holds workloads, a workload its components' immutable plans, a plan is run by fresh or pooled instances; a
+//! call borrows one. The crate knows nothing of pingora, and of NATS only in `washlet`.
+
+mod artifact;
+mod call;
+mod component;
+mod dispatch;
+mod engine;
+mod error;
+mod fault;
+mod grant;
+mod guest_log;
+pub mod host;
+mod http_call;
+mod identity;
+mod instance;
+mod limiter;
+mod metrics;
+mod plan;
+pub mod plugin;
+mod pool;
+mod state;
+mod workload;
+
+pub use call::{Call, TraceContext, TraceId};
+pub use component::{ComponentHandle, GuestFuture, PoolStatus};
+pub use dispatch::{
+    BindError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, RequestBodyError, ResponseBody,
+    TriggerBinding,
+};
+pub use error::{CallError, DeployError, FaultKind};
+pub use guest_log::{GUEST_LOG_TARGET, GuestLog, LogText};
+pub use identity::WorkloadId;
+pub use plugin::{BoundState, PluginError};
+pub use state::InstanceState;

@@ -1,0 +1,135 @@
+//! The runtime's metrics: each declared here once, with its help text.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Labels of everything that belongs to one component.
+const COMPONENT: [&str; 3] = ["namespace", "workload", "component"];
+/// Upper bounds of call durations, in seconds.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+
+/// All of them.
+#[derive(Clone)]
+pub(crate) struct RuntimeMetrics {
+    instances: IntGaugeVec,
+    instances_created: IntCounterVec,
+    instances_retired: IntCounterVec,
+    pool_size: IntGaugeVec,
+    pool_busy: IntGaugeVec,
+    pool_waiting: IntGaugeVec,
+    pool_wait: HistogramVec,
+    calls: IntCounterVec,
+    call_duration: HistogramVec,
+    pub(crate) workloads: IntGaugeVec,
+}
+
+impl RuntimeMetrics {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let with = |more: &[&'static str]| -> Vec<&'static str> { COMPONENT.iter().chain(more).copied().collect() };
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &COMPONENT);
+        let counter = |name: &str, help: &str, label| IntCounterVec::new(Opts::new(name, help), &with(&[label]));
+        let histogram = |name: &str, help: &str| {
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()), &COMPONENT)
+        };
+        let metrics = Self {
+            instances: gauge("roadstead_instances", "Instances alive.")?,
+            instances_created: counter(
+                "roadstead_instances_created_total",
+                "Instances made, by kind (fresh, pooled).",
+                "kind",
+            )?,
+            instances_retired: counter(
+                "roadstead_instances_retired_total",
+                "Pooled instances given up, by reason (max-invocations, fault, deadline, cancelled).",
+                "reason",
+            )?,
+            pool_size: gauge("roadstead_pool_size", "Instances that the pool may hold.")?,
+            pool_busy: gauge("roadstead_pool_busy", "Pooled instances with a call.")?,
+            pool_waiting: gauge("roadstead_pool_waiting", "Calls that wait for a pooled instance.")?,
+            pool_wait: histogram("roadstead_pool_wait_seconds", "Time that calls waited for a pooled instance.")?,
+            calls: counter(
+                "roadstead_calls_total",
+                "Calls into a component, by outcome (ok, or the kind of the error).",
+                "outcome",
+            )?,
+            call_duration: histogram(
+                "roadstead_call_duration_seconds",
+                "Time of calls into a component, waiting apart.",
+            )?,
+            workloads: IntGaugeVec::new(Opts::new("roadstead_workloads", "Workloads, by state."), &["state"])?,
+        };
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+            Box::new(metrics.instances.clone()),
+            Box::new(metrics.instances_created.clone()),
+            Box::new(metrics.instances_retired.clone()),
+            Box::new(metrics.pool_size.clone()),
+            Box::new(metrics.pool_busy.clone()),
+            Box::new(metrics.pool_waiting.clone()),
+            Box::new(metrics.pool_wait.clone()),
+            Box::new(metrics.calls.clone()),
+            Box::new(metrics.call_duration.clone()),
+            Box::new(metrics.workloads.clone()),
+        ];
+        all.into_iter().try_for_each(|collector| registry.register(collector))?;
+        Ok(metrics)
+    }
+
+    /// The handles of one component, looked up once.
+    pub(crate) fn for_component(&self, namespace: &str, workload: &str, component: &str) -> ComponentMetrics {
+        let labels = [namespace, workload, component];
+        let with = |last| [namespace, workload, component, last];
+        ComponentMetrics {
+            instances: self.instances.with_label_values(&labels),
+            created_fresh: self.instances_created.with_label_values(&with("fresh")),
+            created_pooled: self.instances_created.with_label_values(&with("pooled")),
+            pool_size: self.pool_size.with_label_values(&labels),
+            pool_busy: self.pool_busy.with_label_values(&labels),
+            pool_waiting: self.pool_waiting.with_label_values(&labels),
+            pool_wait: self.pool_wait.with_label_values(&labels),
+            calls_ok: self.calls.with_label_values(&with("ok")),
+            call_duration: self.call_duration.with_label_values(&labels),
+            calls: self.calls.clone(),
+            retired: self.instances_retired.clone(),
+            labels: labels.map(str::to_owned),
+        }
+    }
+}
+
+/// The metrics of one component.
+pub(crate) struct ComponentMetrics {
+    pub(crate) instances: IntGauge,
+    pub(crate) created_fresh: IntCounter,
+    pub(crate) created_pooled: IntCounter,
+    pub(crate) pool_size: IntGauge,
+    pub(crate) pool_busy: IntGauge,
+    pub(crate) pool_waiting: IntGauge,
+    pub(crate) pool_wait: Histogram,
+    calls_ok: IntCounter,
+    pub(crate) call_duration: Histogram,
+    calls: IntCounterVec,
+    retired: IntCounterVec,
+    labels: [String; 3],
+}
+
+impl ComponentMetrics {
+    /// Counts a finished call.
+    pub(crate) fn call_ended(&self, outcome: Result<(), &'static str>, seconds: f64) {
+        self.call_duration.observe(seconds);
+        match outcome {
+            Ok(()) => self.calls_ok.inc(),
+            Err(kind) => self.counter(&self.calls, kind).inc(),
+        }
+    }
+
+    /// Counts a pooled instance that is given up.
+    pub(crate) fn instance_retired(&self, reason: &'static str) {
+        self.counter(&self.retired, reason).inc();
+    }
+
+    fn counter(&self, family: &IntCounterVec, last: &str) -> IntCounter {
+        let [namespace, workload, component] = &self.labels;
+        family.with_label_values(&[namespace, workload, component, last])
+    }
+}

@@ -1,0 +1,34 @@
+//! The immutable plan of one component: everything that a call would otherwise work out again.
+
+use std::{
+    any::{Any, TypeId},
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use roadstead_config::{InterfaceName, ResourceName};
+use wasmtime::component::InstancePre;
+
+use crate::{InstanceState, WorkloadId, plugin::BoundState};
+
+/// What is fixed for a component from its deployment to its end.
+pub(crate) struct ComponentPlan {
+    pub(crate) workload: WorkloadId,
+    pub(crate) name: ResourceName,
+    pub(crate) pre: InstancePre<InstanceState>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) memory_bytes_max: usize,
+    /// Exports that a plugin was granted to call.
+    pub(crate) granted_exports: Vec<InterfaceName>,
+    pub(crate) max_invocations: Option<NonZeroU32>,
+    pub(crate) bound: Vec<(TypeId, BoundState)>,
+}
+
+impl ComponentPlan {
+    /// A plugin's state for this component.
+    pub(crate) fn bound<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let wanted = TypeId::of::<T>();
+        let (_, state) = self.bound.iter().find(|(id, _)| *id == wanted)?;
+        state.clone().downcast().ok()
+    }
+}

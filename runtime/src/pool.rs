@@ -1,0 +1,143 @@
+//! Warm instances of one component: one call at a time each, waiting bounded, faults thrown away.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use wasmtime::component::Instance;
+
+use crate::{Call, CallError, instance::LiveStore, metrics::ComponentMetrics};
+
+/// An instance between two calls, or in one.
+pub(crate) struct PooledInstance {
+    pub(crate) live: LiveStore,
+    pub(crate) instance: Instance,
+    pub(crate) calls: u32,
+}
+
+/// The bounds of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolBounds {
+    pub(crate) size: NonZeroUsize,
+    pub(crate) waiting_max: u64,
+    pub(crate) admission_wait: Duration,
+}
+
+pub(crate) struct Pool {
+    bounds: PoolBounds,
+    /// First come, first served.
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<PooledInstance>>,
+    waiting: AtomicU64,
+}
+
+/// A place in the pool, with a warm instance when there was one.
+pub(crate) struct Place {
+    pub(crate) warm: Option<PooledInstance>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(crate) fn new(bounds: PoolBounds) -> Self {
+        Self {
+            bounds,
+            places: Arc::new(Semaphore::new(bounds.size.get())),
+            idle: Mutex::new(Vec::new()),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> PoolBounds {
+        self.bounds
+    }
+
+    /// Instances with a call.
+    pub(crate) fn busy(&self) -> usize {
+        self.bounds.size.get().saturating_sub(self.places.available_permits())
+    }
+
+    /// Warm instances without a call.
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Calls that wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a place: within the call's deadline and the admission wait, behind a bounded number of others.
+    pub(crate) async fn enter(&self, call: &Call, metrics: &ComponentMetrics) -> Result<Place, CallError> {
+        let permit = match self.places.clone().try_acquire_owned() {
+            Ok(permit) => {
+                metrics.pool_wait.observe(0.0);
+                permit
+            }
+            Err(_) => self.wait(call, metrics).await?,
+        };
+        let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Place { warm, _permit: permit })
+    }
+
+    async fn wait(&self, call: &Call, metrics: &ComponentMetrics) -> Result<OwnedSemaphorePermit, CallError> {
+        let _waiting = Waiting::join(self, metrics)?;
+        let begun = Instant::now();
+        let until = call.deadline.min(begun + self.bounds.admission_wait);
+        let entered = tokio::time::timeout_at(until, self.places.clone().acquire_owned()).await;
+        let waited = begun.elapsed();
+        metrics.pool_wait.observe(waited.as_secs_f64());
+        match entered {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(CallError::NotRunning),
+            Err(_) if Instant::now() >= call.deadline => Err(CallError::Deadline),
+            Err(_) => Err(CallError::AdmissionTimeout { waited }),
+        }
+    }
+
+    /// Keeps an instance for the next call.
+    pub(crate) fn put_back(&self, instance: PooledInstance) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.bounds.size.get() && !self.places.is_closed() {
+            idle.push(instance);
+        }
+    }
+
+    /// Lets nobody in any more and drops the idle instances.
+    pub(crate) fn close(&self) {
+        self.places.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Counts one waiting call for as long as it waits.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    metrics: &'a ComponentMetrics,
+}
+
+impl<'a> Waiting<'a> {
+    fn join(pool: &'a Pool, metrics: &'a ComponentMetrics) -> Result<Self, CallError> {
+        let max = pool.bounds.waiting_max;
+        pool.waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then_some(waiting + 1))
+            .map_err(|_| CallError::WorkloadBusy { bound: "max_in_flight", limit: max })?;
+        metrics.pool_waiting.inc();
+        Ok(Self { pool, metrics })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.pool_waiting.dec();
+    }
+}

@@ -1,0 +1,121 @@
+//! What a store holds: the guest's WASI world, its bounds, and the call that it is busy with.
+
+use std::{any::Any, sync::Arc};
+
+use roadstead_config::Limits;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use crate::{
+    Call, WorkloadId,
+    guest_log::{GuestLog, LogStream},
+    limiter::StoreLimiter,
+    plan::ComponentPlan,
+};
+
+/// The data of a store. Plugins reach the call and their own state through it.
+pub struct InstanceState {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: OutgoingHttp,
+    table: ResourceTable,
+    log: Arc<GuestLog>,
+    plan: Arc<ComponentPlan>,
+    call: Call,
+    call_state: http::Extensions,
+    pub(crate) limiter: StoreLimiter,
+}
+
+impl InstanceState {
+    pub(crate) fn new(plan: Arc<ComponentPlan>, limits: &Limits, call: Call) -> Self {
+        let log = Arc::new(GuestLog::new(plan.workload.clone(), plan.name.clone(), limits));
+        log.begin(&call);
+        let wasi = WasiCtx::builder()
+            .envs(&plan.environment)
+            .arg(plan.name.as_str())
+            .stdout(LogStream::stdout(log.clone()))
+            .stderr(LogStream::stderr(log.clone()))
+            .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(usize::try_from(limits.guest_header_bytes_max).unwrap_or(usize::MAX));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(limits.table_entries_max).unwrap_or(usize::MAX));
+        let cores_max = usize::try_from(limits.component_memories_max).unwrap_or(usize::MAX);
+        let limiter = StoreLimiter::new(plan.memory_bytes_max, cores_max);
+        Self { wasi, http, hooks: OutgoingHttp, table, log, plan, call, call_state: http::Extensions::new(), limiter }
+    }
+
+    /// Prepares a pooled instance for its next call: nothing of the last one is left to see.
+    pub(crate) fn begin_call(&mut self, call: Call) {
+        self.log.begin(&call);
+        self.call = call;
+        self.call_state.clear();
+    }
+
+    pub(crate) fn end_call(&mut self) {
+        self.log.end();
+        self.call_state.clear();
+    }
+
+    /// The call that the guest is busy with.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The workload that the guest belongs to; its namespace is the tenant.
+    pub fn workload(&self) -> &WorkloadId {
+        &self.plan.workload
+    }
+
+    /// Where the guest's messages go.
+    pub fn log(&self) -> &Arc<GuestLog> {
+        &self.log
+    }
+
+    /// What a plugin prepared for this component when the workload was bound.
+    pub fn bound<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.plan.bound::<T>()
+    }
+
+    /// State that a plugin keeps for the length of one call.
+    pub fn call_state(&mut self) -> &mut http::Extensions {
+        &mut self.call_state
+    }
+
+    /// The handles of host resources that the guest holds.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiView for InstanceState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Outgoing HTTP: `allowedHosts` is empty unless a workload says otherwise, and empty means nowhere.
+struct OutgoingHttp;
+
+type SendResult = Result<
+    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
+    wasmtime_wasi_http::Error,
+>;
+
+impl WasiHttpHooks for OutgoingHttp {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<wasmtime_wasi_http::RequestOptions>,
+        _done: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
+    ) -> Box<dyn Future<Output = SendResult> + Send> {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+}

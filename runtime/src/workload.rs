@@ -1,0 +1,317 @@
+//! A workload that runs: its components, what plugins do for them, and how all of it is made from a manifest.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use roadstead_config::{
+    InterfaceName, PackageName,
+    manifest::{self, SourcePlace, WorkloadSpec},
+};
+use tokio::sync::Mutex;
+use wasmtime::component::{Component, Linker, types::ComponentItem};
+use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
+
+use crate::{
+    Call, DeployError, InstanceState, WorkloadId,
+    artifact::read_component,
+    component::{ComponentHandle, bound_entry},
+    grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
+    http_call::HttpTarget,
+    instance::HostShared,
+    metrics::RuntimeMetrics,
+    plan::ComponentPlan,
+    plugin::{Activation, ComponentBinding, HostPlugin},
+    pool::PoolBounds,
+};
+
+/// Time that a component has to make its first instance.
+const WARM_UP: Duration = Duration::from_secs(30);
+/// Bytes of a megabyte, as `memoryLimitMb` counts them.
+const MEGABYTE: usize = 1 << 20;
+
+/// A workload from the moment its plan is complete.
+pub(crate) struct Workload {
+    pub(crate) components: Vec<Arc<ComponentHandle>>,
+    activations: Mutex<Vec<Box<dyn Activation>>>,
+}
+
+/// What workloads are made with.
+pub(crate) struct Foundry {
+    pub(crate) shared: Arc<HostShared>,
+    pub(crate) plugins: Vec<Arc<dyn HostPlugin>>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) metrics: RuntimeMetrics,
+    base_linker: Linker<InstanceState>,
+}
+
+impl Foundry {
+    pub(crate) fn new(
+        shared: Arc<HostShared>,
+        plugins: Vec<Arc<dyn HostPlugin>>,
+        metrics: RuntimeMetrics,
+    ) -> wasmtime::Result<Self> {
+        let mut base_linker = Linker::new(&shared.engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut base_linker)?;
+        add_only_http_to_linker_async(&mut base_linker)?;
+        let catalogue = Catalogue::new(&plugins);
+        Ok(Self { shared, plugins, catalogue, metrics, base_linker })
+    }
+
+    /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
+    /// is called by anybody yet; dropping it undoes it.
+    pub(crate) async fn build(
+        &self,
+        id: &WorkloadId,
+        spec: &WorkloadSpec,
+        folder: &Path,
+        replicas: u32,
+    ) -> Result<Workload, DeployError> {
+        refuse_unsupported(spec)?;
+        self.catalogue.check_declared(&spec.host_interfaces)?;
+        let mut components = Vec::with_capacity(spec.components.len());
+        for component in &spec.components {
+            components.push(Arc::new(self.build_component(id, spec, component, folder, replicas).await?));
+        }
+        for (handle, component) in components.iter().zip(&spec.components) {
+            handle.warm(Call::new(WARM_UP)).await.map_err(|error| DeployError::Start {
+                component: component.name.to_string(),
+                place: component.place.clone(),
+                detail: error.to_string(),
+            })?;
+        }
+        Ok(Workload { components, activations: Mutex::default() })
+    }
+
+    async fn build_component(
+        &self,
+        id: &WorkloadId,
+        spec: &WorkloadSpec,
+        component: &manifest::Component,
+        folder: &Path,
+        replicas: u32,
+    ) -> Result<ComponentHandle, DeployError> {
+        let pool = self.pool_bounds(component, replicas)?;
+        let compiled = self.compile(component, folder).await?;
+        let (imports, exports) = interfaces(&compiled, component)?;
+        let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
+        let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
+
+        let mut linker = self.base_linker.clone();
+        let link_error = |error: wasmtime::Error| DeployError::Link {
+            component: component.name.to_string(),
+            place: component.place.clone(),
+            detail: format!("{error:#}"),
+        };
+        for grant in &grants {
+            if let Some(plugin) = self.plugins.get(grant.plugin) {
+                plugin.link(&grant.interfaces, &mut linker).map_err(link_error)?;
+            }
+        }
+        let pre = linker.instantiate_pre(&compiled).map_err(link_error)?;
+        let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
+        let plan = Arc::new(ComponentPlan {
+            workload: id.clone(),
+            name: component.name.clone(),
+            pre,
+            environment: component.local_resources.environment.config.clone().into_iter().collect(),
+            memory_bytes_max: self.memory_bytes_max(component),
+            granted_exports,
+            max_invocations: component.max_invocations,
+            bound,
+        });
+        let metrics = self.metrics.for_component(id.namespace.as_str(), id.name.as_str(), component.name.as_str());
+        Ok(ComponentHandle::new(plan, self.shared.clone(), metrics, pool))
+    }
+
+    async fn bind_plugins(
+        &self,
+        id: &WorkloadId,
+        spec: &WorkloadSpec,
+        component: &manifest::Component,
+        exports: &[InterfaceName],
+    ) -> Result<(Vec<(std::any::TypeId, crate::BoundState)>, Vec<InterfaceName>), DeployError> {
+        let (mut bound, mut granted_exports) = (Vec::new(), Vec::new());
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            let interfaces = self.catalogue.declared_for(index, &spec.host_interfaces);
+            let Some(first) = interfaces.first() else { continue };
+            let granted = self.catalogue.granted_exports(index, exports, &spec.host_interfaces);
+            let binding = ComponentBinding {
+                workload: id,
+                component: &component.name,
+                interfaces: &interfaces,
+                local_config: &component.local_resources.config,
+                exports: &granted,
+            };
+            let state = plugin.bind(binding).await.map_err(|source| DeployError::Plugin {
+                place: first.place.clone(),
+                message: format!("component {} cannot use {}", component.name, plugin.id()),
+                source,
+            })?;
+            bound.extend(state.map(bound_entry));
+            granted_exports.extend(granted);
+        }
+        Ok((bound, granted_exports))
+    }
+
+    fn pool_bounds(&self, component: &manifest::Component, replicas: u32) -> Result<Option<PoolBounds>, DeployError> {
+        let limits = &self.shared.limits;
+        let Some(pool_size) = component.pool_size else { return Ok(None) };
+        let size = u64::from(pool_size.get()).saturating_mul(u64::from(replicas.max(1)));
+        let too_large = || DeployError::PoolTooLarge {
+            place: component.place.clone(),
+            pool_size: pool_size.get(),
+            replicas,
+            max: limits.pool_size_max,
+        };
+        if size > limits.pool_size_max {
+            return Err(too_large());
+        }
+        let size = usize::try_from(size).ok().and_then(std::num::NonZeroUsize::new).ok_or_else(too_large)?;
+        Ok(Some(PoolBounds {
+            size,
+            waiting_max: limits.pool_waiting_max,
+            admission_wait: Duration::from_millis(limits.admission_wait_ms),
+        }))
+    }
+
+    fn memory_bytes_max(&self, component: &manifest::Component) -> usize {
+        let limits = &self.shared.limits;
+        let asked = component.local_resources.memory_limit_mb.map(|mb| MEGABYTE.saturating_mul(mb.get() as usize));
+        let default = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
+        let most = usize::try_from(limits.memory_slot_bytes_max).unwrap_or(usize::MAX);
+        asked.unwrap_or(default).min(most)
+    }
+
+    async fn compile(&self, component: &manifest::Component, folder: &Path) -> Result<Component, DeployError> {
+        let bytes_max = self.shared.limits.component_bytes_max;
+        let bytes = read_component(&component.image, &component.image_place, folder, bytes_max).await?;
+        let engine = self.shared.engine.clone();
+        let begun = std::time::Instant::now();
+        let compiled = tokio::task::spawn_blocking(move || {
+            let compiled = Component::from_binary(&engine, &bytes)?;
+            compiled.initialize_copy_on_write_image()?;
+            Ok::<Component, wasmtime::Error>(compiled)
+        })
+        .await;
+        tracing::debug!(component = %component.name, seconds = begun.elapsed().as_secs_f64(), "compiled");
+        let failed = |detail: String| DeployError::Compile {
+            place: component.image_place.clone(),
+            path: component.image.to_string(),
+            detail,
+        };
+        match compiled {
+            Ok(Ok(compiled)) => Ok(compiled),
+            Ok(Err(error)) => Err(failed(format!("{error:#}"))),
+            Err(panicked) => Err(failed(panicked.to_string())),
+        }
+    }
+}
+
+impl Workload {
+    /// Lets plugins call the components.
+    pub(crate) async fn activate(
+        &self,
+        plugins: &[Arc<dyn HostPlugin>],
+        place: &SourcePlace,
+    ) -> Result<(), DeployError> {
+        let mut activations = self.activations.lock().await;
+        for component in self.components.iter().filter(|component| !component.granted_exports().is_empty()) {
+            for plugin in plugins {
+                let failed = |source| DeployError::Plugin {
+                    place: place.clone(),
+                    message: format!("{} cannot serve component {}", plugin.id(), component.name()),
+                    source,
+                };
+                activations.extend(plugin.activate(component.clone()).await.map_err(failed)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What answers HTTP requests: the one component that exports the handler.
+    pub(crate) fn http_target(&self, place: &SourcePlace) -> Result<Arc<HttpTarget>, DeployError> {
+        let mut handlers = self.components.iter().filter(|component| exports_http(component));
+        let first = handlers.next().ok_or_else(|| DeployError::NoHttpHandler { place: place.clone() })?;
+        if let Some(second) = handlers.next() {
+            return Err(DeployError::SeveralHttpHandlers {
+                place: place.clone(),
+                first: first.name().to_string(),
+                second: second.name().to_string(),
+            });
+        }
+        let target = HttpTarget::new(first.clone()).map_err(|error| DeployError::Link {
+            component: first.name().to_string(),
+            place: place.clone(),
+            detail: format!("{error:#}"),
+        })?;
+        Ok(Arc::new(target))
+    }
+
+    /// Takes no new work, waits for what is under way, at most `limit`, and gives up the pools.
+    pub(crate) async fn stop(&self, limit: Duration) {
+        let activations = std::mem::take(&mut *self.activations.lock().await);
+        futures::future::join_all(activations.into_iter().map(|activation| activation.stop(limit))).await;
+        self.components.iter().for_each(|component| component.close());
+    }
+}
+
+fn exports_http(component: &Arc<ComponentHandle>) -> bool {
+    let compiled = component.plan.pre.component();
+    let ty = compiled.component_type();
+    ty.exports(compiled.engine()).any(|(name, _)| name.parse().is_ok_and(|name| is_http_handler(&name)))
+}
+
+fn is_http_handler(name: &InterfaceName) -> bool {
+    PackageName::new("wasi", "http").is_ok_and(|http| name.package == http) && &*name.interface == INCOMING_HANDLER
+}
+
+/// The interfaces that a component imports and exports.
+fn interfaces(
+    compiled: &Component,
+    component: &manifest::Component,
+) -> Result<(Vec<InterfaceName>, Vec<InterfaceName>), DeployError> {
+    let ty = compiled.component_type();
+    let unknown = |import: &str| DeployError::ImportUnknown {
+        component: component.name.to_string(),
+        place: component.place.clone(),
+        import: import.chars().take(200).collect(),
+    };
+    let imports = ty
+        .imports(compiled.engine())
+        .filter(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
+        .map(|(name, _)| name.parse().map_err(|_| unknown(name)))
+        .collect::<Result<_, _>>()?;
+    let exports = ty.exports(compiled.engine()).filter_map(|(name, _)| name.parse().ok()).collect();
+    Ok((imports, exports))
+}
+
+/// What the published format has and this version does not do is refused, never left out in silence.
+fn refuse_unsupported(spec: &WorkloadSpec) -> Result<(), DeployError> {
+    let refuse =
+        |place: &SourcePlace, feature, reason| Err(DeployError::Unsupported { place: place.clone(), feature, reason });
+    if let Some(service) = &spec.service {
+        return refuse(&service.place, "service", "this version runs components only");
+    }
+    if let Some(volume) = spec.volumes.first() {
+        return refuse(&volume.place, "volumes", "this version mounts no volumes");
+    }
+    let referenced =
+        |variables: &manifest::Variables| !variables.config_from.is_empty() || !variables.secret_from.is_empty();
+    if let Some(entry) = spec.host_interfaces.iter().find(|entry| referenced(&entry.config)) {
+        return refuse(
+            &entry.place,
+            "configFrom and secretFrom",
+            "a host that runs from files has no such objects; use config",
+        );
+    }
+    for component in &spec.components {
+        let local = &component.local_resources;
+        if referenced(&local.environment) {
+            let reason = "a host that runs from files has no such objects; use environment.config";
+            return refuse(&component.place, "configFrom and secretFrom", reason);
+        }
+        if !local.allowed_hosts.is_empty() {
+            tracing::warn!(component = %component.name, "allowedHosts: this version sends no outgoing HTTP requests");
+        }
+    }
+    Ok(())
+}
