@@ -1,0 +1,186 @@
+//! `wasmcloud:messaging@0.2.0`: components that ask (`consumer`) and components that are asked (`handler`).
+//!
+//! One core for both brokers: the one inside the process and NATS. What a guest may name, what it learns of others'
+//! reply subjects, and how a worker's failure reaches the one who asked, is decided here, not in a broker.
+
+mod bindings;
+mod broker;
+mod consumer;
+mod headers;
+mod in_process;
+mod intake;
+mod metrics;
+mod nats;
+mod reply;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use roadstead_config::{
+    InterfaceName, Limits, QueueGroup,
+    interface::InterfaceError,
+    messaging::{ConsumerGroup, KEYS, MessagingConfig},
+};
+use roadstead_runtime::{
+    BoundState, ComponentHandle, InstanceState, PluginError, WorkloadId,
+    plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
+};
+use wasmtime::component::{HasSelf, Linker};
+
+pub use broker::{Broker, BrokerError, Headers, Message, Subscription};
+pub use in_process::InProcessBroker;
+pub use nats::{ConnectError, NatsBroker, connect_nats};
+
+use bindings::wasmcloud::messaging as wit;
+use intake::Intake;
+use metrics::{MessagingMetrics, WorkloadMetrics};
+
+/// The plugin, over any broker.
+pub struct Messaging {
+    broker: Arc<dyn Broker>,
+    offers: Vec<InterfaceOffer>,
+    started: OnceLock<Started>,
+}
+
+/// What the host gave at its start.
+struct Started {
+    limits: Arc<Limits>,
+    metrics: MessagingMetrics,
+}
+
+/// Messaging through an existing NATS connection.
+pub struct NatsMessaging;
+
+impl NatsMessaging {
+    /// The plugin over `client`'s connection.
+    #[expect(clippy::new_ret_no_self, reason = "the published embedding API names the backend, the plugin is one")]
+    pub fn new(client: async_nats::Client) -> Messaging {
+        Messaging::new(Arc::new(NatsBroker::new(client)))
+    }
+}
+
+/// What the plugin keeps for one component.
+pub(crate) struct Bound {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) config: MessagingConfig,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: WorkloadMetrics,
+}
+
+impl Messaging {
+    /// The plugin over `broker`.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        Self { broker, offers: Self::offer().into_iter().collect(), started: OnceLock::new() }
+    }
+
+    /// The plugin over a broker inside this process.
+    pub fn in_process() -> Self {
+        Self::new(Arc::new(InProcessBroker::default()))
+    }
+
+    fn offer() -> Result<InterfaceOffer, InterfaceError> {
+        let offer = InterfaceOffer::new("wasmcloud", "messaging", "0.2.0")?;
+        Ok(offer.with_imports(&["consumer"]).with_types(&["types"]).with_exports(&["handler"]))
+    }
+
+    fn started(&self) -> Result<&Started, PluginError> {
+        self.started.get().ok_or_else(|| PluginError::Configuration("the messaging plugin is not started".into()))
+    }
+}
+
+#[async_trait]
+impl HostPlugin for Messaging {
+    fn id(&self) -> &'static str {
+        "wasmcloud-messaging"
+    }
+
+    fn offers(&self) -> &[InterfaceOffer] {
+        &self.offers
+    }
+
+    async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
+        let metrics = MessagingMetrics::new(&context.registry)
+            .map_err(|error| PluginError::backend("the messaging metrics cannot be registered", error))?;
+        let _ = self.started.set(Started { limits: context.limits.clone(), metrics });
+        Ok(())
+    }
+
+    async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
+        let started = self.started()?;
+        let config = merged_config(&binding);
+        let config = MessagingConfig::from_variables(&config)
+            .map_err(|error| PluginError::backend("the messaging configuration is not valid", error))?;
+        if config.subscriptions.is_empty() && !binding.exports.is_empty() {
+            tracing::warn!(
+                namespace = %binding.workload.namespace,
+                workload = %binding.workload.name,
+                component = %binding.component,
+                "the component handles messages, but the manifest has no `subscriptions`: it will get none"
+            );
+        }
+        let metrics = started.metrics.for_workload(binding.workload);
+        let limits = started.limits.clone();
+        Ok(Some(Arc::new(Bound { broker: self.broker.clone(), config, limits, metrics })))
+    }
+
+    fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+        wit::types::add_to_linker::<_, HasSelf<InstanceState>>(linker, |state| state)?;
+        if interfaces.iter().any(|name| &*name.interface == "consumer") {
+            wit::consumer::add_to_linker::<_, HasSelf<InstanceState>>(linker, |state| state)?;
+        }
+        Ok(())
+    }
+
+    async fn activate(&self, component: Arc<ComponentHandle>) -> Result<Option<Box<dyn Activation>>, PluginError> {
+        let Some(bound) = component.bound::<Bound>() else { return Ok(None) };
+        let handles = component
+            .granted_exports()
+            .iter()
+            .any(|name| name.package.to_string() == "wasmcloud:messaging" && &*name.interface == "handler");
+        if !handles {
+            return Ok(None);
+        }
+        let group = queue_group(&bound.config.consumer_group, component.workload(), component.name().as_str());
+        let mut intake = Intake::new(component, bound.clone())?;
+        for pattern in &bound.config.subscriptions {
+            let subscribed = self.broker.subscribe(pattern, group.as_ref(), &bound.limits);
+            let within = Duration::from_millis(bound.limits.broker_call_ms);
+            let subscription = tokio::time::timeout(within, subscribed)
+                .await
+                .map_err(|_| BrokerError::NotConfirmed { pattern: pattern.clone(), waited: within })
+                .and_then(|result| result)
+                .map_err(|error| PluginError::backend(format!("cannot subscribe to {pattern}"), error))?;
+            intake.listen(subscription);
+        }
+        Ok(Some(Box::new(intake)))
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        self.broker.readiness()
+    }
+}
+
+/// The configuration of the workload's entries, under that of the component itself.
+fn merged_config(binding: &ComponentBinding<'_>) -> BTreeMap<String, String> {
+    let mut merged = BTreeMap::new();
+    for entry in binding.interfaces {
+        merged.extend(entry.config.config.clone());
+    }
+    let known = |key: &&String| KEYS.contains(&key.as_str());
+    let local = binding.local_config.iter().filter(|(key, _)| known(key));
+    merged.extend(local.map(|(key, value)| (key.clone(), value.clone())));
+    merged
+}
+
+/// The group in which a component's replicas share messages: named after the deployment, never after a replica.
+fn queue_group(asked: &ConsumerGroup, workload: &WorkloadId, component: &str) -> Option<QueueGroup> {
+    match asked {
+        ConsumerGroup::Broadcast => None,
+        ConsumerGroup::Named(group) => Some(group.clone()),
+        ConsumerGroup::Default => format!("{}.{}.{component}", workload.namespace, workload.name).parse().ok(),
+    }
+}

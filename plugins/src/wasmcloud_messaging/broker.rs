@@ -1,0 +1,94 @@
+//! What the plugin needs of a broker, in terms of neither NATS nor wasmtime.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use tokio::time::Instant;
+
+/// A message's headers: few, in order, names compared without case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// Adds a header.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The first value under `name`.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// All headers in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A message on its way.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub subject: String,
+    /// Where the sender waits for an answer.
+    pub reply: Option<String>,
+    pub headers: Headers,
+    pub body: Bytes,
+}
+
+/// Why a broker did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    #[error("nobody subscribes to {subject}")]
+    NoResponders { subject: String },
+    #[error("no reply came in time")]
+    Timeout,
+    #[error("the subscribers of {subject} have as many waiting messages as they may")]
+    QueueFull { subject: String },
+    #[error("the message is {found} bytes large, at most {max} are allowed")]
+    TooLarge { found: usize, max: usize },
+    #[error("the subscription to {pattern} was not confirmed within {waited:?}")]
+    NotConfirmed { pattern: SubjectPattern, waited: Duration },
+    #[error("the messaging server cannot be reached")]
+    Disconnected,
+    #[error("the messaging server refused: {0}")]
+    Refused(String),
+}
+
+/// Carries messages by subject, with NATS semantics: queue groups, request and reply, headers, no-responders.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Sends a message; returns when the broker has it.
+    async fn publish(&self, message: Message) -> Result<(), BrokerError>;
+
+    /// Sends a message and waits for one answer, until `deadline`. The message's own `reply` is not used.
+    async fn request(&self, message: Message, deadline: Instant) -> Result<Message, BrokerError>;
+
+    /// Subscribes; returns when the broker has confirmed it.
+    async fn subscribe(
+        &self,
+        pattern: &SubjectPattern,
+        group: Option<&QueueGroup>,
+        limits: &Limits,
+    ) -> Result<Box<dyn Subscription>, BrokerError>;
+
+    /// Whether messages can be sent just now; the reason when not.
+    fn readiness(&self) -> Result<(), String>;
+}
+
+/// The messages of one subscription. Dropping it ends the subscription.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next message; `None` after the end. May be dropped and called again without losing one.
+    async fn next(&mut self) -> Option<Message>;
+
+    /// Takes no further messages; those at hand still come out of [`Subscription::next`].
+    async fn drain(&mut self);
+}

@@ -1,0 +1,146 @@
+//! The host's side of `wasmcloud:messaging/consumer`: what a guest may send, where, and how long it waits.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use roadstead_config::Subject;
+use roadstead_runtime::{InstanceState, LogText};
+use tokio::time::Instant;
+
+use super::{
+    Bound,
+    bindings::wasmcloud::messaging::{
+        consumer::Host,
+        types::{self, BrokerMessage},
+    },
+    broker::{BrokerError, Message},
+    headers::{SERVICE_ERROR, of_call},
+    reply::{ReplyGrant, TOKEN_PREFIX},
+};
+
+/// Longest text of a guest's that an error repeats, in bytes.
+const ECHO_BYTES_MAX: usize = 128;
+
+impl types::Host for InstanceState {}
+
+impl Host for InstanceState {
+    async fn request(&mut self, subject: String, body: Vec<u8>, timeout_ms: u32) -> Result<BrokerMessage, String> {
+        let bound = bound(self)?;
+        let result = request(self, &bound, &subject, body, timeout_ms).await;
+        bound.metrics.requests.count(result.as_ref().map(drop).map_err(|refusal| refusal.kind));
+        result.map_err(|refusal| refusal.text)
+    }
+
+    async fn publish(&mut self, message: BrokerMessage) -> Result<(), String> {
+        let bound = bound(self)?;
+        let result = publish(self, &bound, message).await;
+        bound.metrics.published.count(result.as_ref().map(drop).map_err(|refusal| refusal.kind));
+        result.map_err(|refusal| refusal.text)
+    }
+}
+
+/// Why a guest's message did not go, or had no answer: the guest's text and the metric's label.
+struct Refusal {
+    text: String,
+    kind: &'static str,
+}
+
+impl Refusal {
+    fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind }
+    }
+}
+
+impl From<BrokerError> for Refusal {
+    fn from(error: BrokerError) -> Self {
+        let kind = match &error {
+            BrokerError::NoResponders { .. } => "no-responders",
+            BrokerError::Timeout => "timeout",
+            BrokerError::QueueFull { .. } => "queue-full",
+            BrokerError::TooLarge { .. } => "too-large",
+            BrokerError::NotConfirmed { .. } | BrokerError::Disconnected | BrokerError::Refused(_) => "broker",
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+fn bound(state: &InstanceState) -> Result<Arc<Bound>, String> {
+    state.bound::<Bound>().ok_or_else(|| "messaging is not bound to this component".to_owned())
+}
+
+async fn request(
+    state: &mut InstanceState,
+    bound: &Bound,
+    subject: &str,
+    body: Vec<u8>,
+    timeout_ms: u32,
+) -> Result<BrokerMessage, Refusal> {
+    let subject = subject_of(subject)?;
+    check_size(bound, body.len())?;
+    let call = state.call();
+    let (wait, whose) = shortest_wait(Duration::from_millis(timeout_ms.into()), bound, call.remaining());
+    let message = Message {
+        subject: subject.to_string(),
+        reply: None,
+        headers: of_call(call, Some(wait)),
+        body: Bytes::from(body),
+    };
+    let answer = bound.broker.request(message, Instant::now() + wait).await.map_err(|error| match error {
+        BrokerError::Timeout => {
+            Refusal::new("timeout", format!("no reply on {subject} within {} ms ({whose})", wait.as_millis()))
+        }
+        other => other.into(),
+    })?;
+    match answer.headers.first(SERVICE_ERROR) {
+        Some(reason) => Err(Refusal::new("worker-error", format!("worker: {reason}"))),
+        None => Ok(BrokerMessage { subject: subject.to_string(), body: answer.body.into(), reply_to: None }),
+    }
+}
+
+/// The smallest of the guest's timeout, the host's and the call's, and which one it was.
+fn shortest_wait(guest: Duration, bound: &Bound, call: Duration) -> (Duration, &'static str) {
+    let host = Duration::from_millis(bound.limits.request_timeout_ms);
+    let bounds = [(guest, "the guest's timeout"), (host, "the host's request timeout"), (call, "the call's deadline")];
+    bounds.into_iter().min_by_key(|(wait, _)| *wait).unwrap_or((guest, "the guest's timeout"))
+}
+
+async fn publish(state: &mut InstanceState, bound: &Bound, message: BrokerMessage) -> Result<(), Refusal> {
+    let BrokerMessage { subject, body, reply_to } = message;
+    check_size(bound, body.len())?;
+    let subject = target_of(state, &subject)?;
+    let reply = reply_to.map(|reply| target_of(state, &reply)).transpose()?;
+    let message = Message { subject, reply, headers: of_call(state.call(), None), body: Bytes::from(body) };
+    let within = Duration::from_millis(bound.limits.broker_call_ms);
+    match tokio::time::timeout(within, bound.broker.publish(message)).await {
+        Ok(result) => result.map_err(Refusal::from),
+        Err(_) => {
+            let text = format!("the messaging server did not take the message within {} ms", within.as_millis());
+            Err(Refusal::new("broker", text))
+        }
+    }
+}
+
+/// Where a guest's message goes: the reply that it was granted, or a subject that guests may name.
+fn target_of(state: &mut InstanceState, named: &str) -> Result<String, Refusal> {
+    if named.starts_with(TOKEN_PREFIX) {
+        let grant = state.call_state().get::<ReplyGrant>();
+        let redeemed = grant.and_then(|grant| grant.redeem(named).map(str::to_owned));
+        return redeemed.ok_or_else(|| {
+            Refusal::new("reply", "this reply subject is not the one of the message at hand, or is used up")
+        });
+    }
+    subject_of(named).map(|subject| subject.to_string())
+}
+
+fn subject_of(named: &str) -> Result<Subject, Refusal> {
+    named.parse().map_err(|error| Refusal::new("subject", format!("{}: {error}", LogText::new(named, ECHO_BYTES_MAX))))
+}
+
+fn check_size(bound: &Bound, found: usize) -> Result<(), Refusal> {
+    let max = bound.limits.message_bytes_max;
+    if found as u64 > max {
+        let text = format!("the message is {found} bytes large, at most {max} are allowed");
+        return Err(Refusal::new("too-large", text));
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! From a subscription to a component's handler: admission, the call, and what the one who asked is told.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use roadstead_config::Subject;
+use roadstead_runtime::{Call, CallError, ComponentHandle, InstanceState, PluginError, plugin::Activation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wasmtime::{Store, component::Instance};
+
+use super::{
+    Bound,
+    bindings::{MessagingIndices, wasmcloud::messaging::types::BrokerMessage},
+    broker::{Message, Subscription},
+    headers::call_of,
+    reply::{Failure, ReplyGrant},
+};
+
+/// The subscriptions of one component, and the messages that it is busy with.
+pub(crate) struct Intake {
+    worker: Arc<Worker>,
+    tasks: TaskTracker,
+}
+
+/// What every message needs.
+struct Worker {
+    component: Arc<ComponentHandle>,
+    bound: Arc<Bound>,
+    /// One permit for each message under way.
+    places: Arc<Semaphore>,
+    places_max: u64,
+    admission_wait: Duration,
+    /// No further messages are taken.
+    stopping: CancellationToken,
+    /// Messages under way are given up.
+    killed: CancellationToken,
+}
+
+impl Intake {
+    /// # Errors
+    /// When the configured bound is not possible.
+    pub(crate) fn new(component: Arc<ComponentHandle>, bound: Arc<Bound>) -> Result<Self, PluginError> {
+        let limits = &bound.limits;
+        let default = match component.pool_status() {
+            Some(pool) => limits.pool_waiting_max.saturating_add(pool.size as u64),
+            None => limits.workload_instances_max,
+        };
+        let places_max = bound.config.max_in_flight.map_or(default, |max| u64::from(max.get()).min(default));
+        let places = usize::try_from(places_max).ok().filter(|places| *places <= Semaphore::MAX_PERMITS);
+        let places = places.ok_or_else(|| PluginError::Configuration("max_in_flight is too large".into()))?;
+        let admission_wait =
+            bound.config.admission_wait.unwrap_or_else(|| Duration::from_millis(limits.admission_wait_ms));
+        let worker = Arc::new(Worker {
+            component,
+            bound,
+            places: Arc::new(Semaphore::new(places)),
+            places_max,
+            admission_wait,
+            stopping: CancellationToken::new(),
+            killed: CancellationToken::new(),
+        });
+        Ok(Self { worker, tasks: TaskTracker::new() })
+    }
+
+    /// Begins to handle the messages of `subscription`.
+    pub(crate) fn listen(&mut self, mut subscription: Box<dyn Subscription>) {
+        let (worker, tasks) = (self.worker.clone(), self.tasks.clone());
+        self.tasks.spawn(async move {
+            let mut draining = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = worker.stopping.cancelled(), if !draining => {
+                        subscription.drain().await;
+                        draining = true;
+                    }
+                    message = subscription.next() => match message {
+                        Some(message) => worker.clone().take(message, &tasks).await,
+                        None => break,
+                    },
+                }
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Activation for Intake {
+    async fn stop(self: Box<Self>, limit: Duration) {
+        self.worker.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            self.worker.killed.cancel();
+            let told = Duration::from_millis(self.worker.bound.limits.broker_call_ms);
+            let _ = tokio::time::timeout(told, self.tasks.wait()).await;
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.worker.stopping.cancel();
+    }
+}
+
+impl Worker {
+    /// Admits one message and lets it be handled, or tells the sender why not.
+    async fn take(self: Arc<Self>, message: Message, tasks: &TaskTracker) {
+        // A subscription with a wildcard may reach inboxes and the server's own subjects: none of a guest's business.
+        if message.subject.parse::<Subject>().is_err() {
+            self.bound.metrics.handled.count(Err("reserved-subject"));
+            return;
+        }
+        let limits = &self.bound.limits;
+        let call = call_of(&message.headers, Duration::from_millis(limits.request_timeout_ms));
+        let grant = message.reply.clone().map(|reply| ReplyGrant::new(reply, limits.replies_per_message_max));
+        if message.body.len() as u64 > limits.message_bytes_max {
+            let failure = Failure::too_large(message.body.len(), limits.message_bytes_max);
+            return self.tell(grant.as_ref(), &failure, &call).await;
+        }
+        let place = match self.admit(&call).await {
+            Ok(place) => place,
+            Err(failure) => return self.tell(grant.as_ref(), &failure, &call).await,
+        };
+        tasks.spawn(async move {
+            self.bound.metrics.in_flight.inc();
+            self.handle(message, grant, call).await;
+            self.bound.metrics.in_flight.dec();
+            drop(place);
+        });
+    }
+
+    async fn admit(&self, call: &Call) -> Result<OwnedSemaphorePermit, Failure> {
+        let wait = self.admission_wait.min(call.remaining());
+        match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err((&CallError::NotRunning).into()),
+            Err(_) => Err(Failure::queue_full(self.places_max)),
+        }
+    }
+
+    async fn handle(&self, message: Message, grant: Option<ReplyGrant>, call: Call) {
+        let guest_message = BrokerMessage {
+            subject: message.subject,
+            body: message.body.into(),
+            reply_to: grant.as_ref().map(|grant| grant.token().to_owned()),
+        };
+        let of_guest = grant.clone();
+        let handled = self.component.call(call.clone(), move |store, instance| {
+            Box::pin(handle_message(store, instance, guest_message, of_guest))
+        });
+        let result = tokio::select! {
+            result = handled => result,
+            () = self.killed.cancelled() => Err(CallError::NotRunning),
+        };
+        match result {
+            Ok(Ok(())) => self.bound.metrics.handled.count(Ok(())),
+            Ok(Err(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
+            Err(error) => {
+                tracing::warn!(
+                    namespace = %self.component.workload().namespace,
+                    workload = %self.component.workload().name,
+                    component = %self.component.name(),
+                    trace_id = %call.trace.trace_id(),
+                    kind = error.kind(),
+                    error = %error,
+                    "a message was not handled"
+                );
+                self.tell(grant.as_ref(), &Failure::from(&error), &call).await;
+            }
+        }
+    }
+
+    /// Counts a failure, and tells the one who asked unless it has had an answer.
+    async fn tell(&self, grant: Option<&ReplyGrant>, failure: &Failure, call: &Call) {
+        self.bound.metrics.handled.count(Err(failure.kind));
+        let Some(grant) = grant.filter(|grant| !grant.answered()) else { return };
+        let limits = &self.bound.limits;
+        let reason_max = usize::try_from(limits.error_reason_bytes_max).unwrap_or(usize::MAX);
+        let told = self.bound.broker.publish(grant.failure(failure, reason_max));
+        let within = Duration::from_millis(limits.broker_call_ms);
+        if !matches!(tokio::time::timeout(within, told).await, Ok(Ok(()))) {
+            tracing::warn!(
+                namespace = %self.component.workload().namespace,
+                workload = %self.component.workload().name,
+                trace_id = %call.trace.trace_id(),
+                kind = failure.kind,
+                "the requester could not be told of a failure"
+            );
+        }
+    }
+}
+
+async fn handle_message(
+    store: &mut Store<InstanceState>,
+    instance: &Instance,
+    message: BrokerMessage,
+    grant: Option<ReplyGrant>,
+) -> wasmtime::Result<Result<(), String>> {
+    if let Some(grant) = grant {
+        store.data_mut().call_state().insert(grant);
+    }
+    let indices = MessagingIndices::new(&instance.instance_pre(&mut *store))?;
+    let handler = indices.load(&mut *store, instance)?;
+    handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await
+}

@@ -1,0 +1,92 @@
+//! The metrics of messaging: each declared here once, with its help text.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use roadstead_runtime::WorkloadId;
+
+/// All of them.
+pub(crate) struct MessagingMetrics {
+    handled: IntCounterVec,
+    in_flight: IntGaugeVec,
+    requests: IntCounterVec,
+    published: IntCounterVec,
+}
+
+impl MessagingMetrics {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            handled: IntCounterVec::new(
+                Opts::new(
+                    "roadstead_messages_handled_total",
+                    "Messages taken from subscriptions, by outcome (ok, or the kind of the failure).",
+                ),
+                &["namespace", "workload", "outcome"],
+            )?,
+            in_flight: IntGaugeVec::new(
+                Opts::new("roadstead_messages_in_flight", "Messages admitted and not yet handled."),
+                &["namespace", "workload"],
+            )?,
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "roadstead_message_requests_total",
+                    "Requests of components, by outcome (ok, or the kind of the failure).",
+                ),
+                &["namespace", "workload", "outcome"],
+            )?,
+            published: IntCounterVec::new(
+                Opts::new(
+                    "roadstead_messages_published_total",
+                    "Messages that components published, by outcome (ok, or the kind of the failure).",
+                ),
+                &["namespace", "workload", "outcome"],
+            )?,
+        };
+        registry.register(Box::new(metrics.handled.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.published.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The handles of one workload, looked up once.
+    pub(crate) fn for_workload(&self, workload: &WorkloadId) -> WorkloadMetrics {
+        let labels @ [namespace, name] = [workload.namespace.as_str(), workload.name.as_str()];
+        let by_outcome = |family: &IntCounterVec| OutcomeCounter {
+            ok: family.with_label_values(&[namespace, name, "ok"]),
+            family: family.clone(),
+            labels: labels.map(str::to_owned),
+        };
+        WorkloadMetrics {
+            handled: by_outcome(&self.handled),
+            in_flight: self.in_flight.with_label_values(&labels),
+            requests: by_outcome(&self.requests),
+            published: by_outcome(&self.published),
+        }
+    }
+}
+
+/// The metrics of one workload.
+pub(crate) struct WorkloadMetrics {
+    pub(crate) handled: OutcomeCounter,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) requests: OutcomeCounter,
+    pub(crate) published: OutcomeCounter,
+}
+
+/// A counter by outcome, cheap for the good one.
+pub(crate) struct OutcomeCounter {
+    ok: IntCounter,
+    family: IntCounterVec,
+    labels: [String; 2],
+}
+
+impl OutcomeCounter {
+    pub(crate) fn count(&self, outcome: Result<(), &'static str>) {
+        match outcome {
+            Ok(()) => self.ok.inc(),
+            Err(kind) => {
+                let [namespace, workload] = &self.labels;
+                self.family.with_label_values(&[namespace.as_str(), workload.as_str(), kind]).inc();
+            }
+        }
+    }
+}

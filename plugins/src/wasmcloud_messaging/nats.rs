@@ -1,0 +1,229 @@
+//! NATS as a broker: the one place that speaks with its client.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Subscriber, client::RequestErrorKind, connection::State};
+use async_trait::async_trait;
+use futures::StreamExt;
+use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use tokio::time::Instant;
+
+use super::{
+    broker::{Broker, BrokerError, Headers, Message, Subscription},
+    headers::{DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
+};
+
+/// The headers that are read from a message; others are left aside.
+const KNOWN_HEADERS: [&str; 5] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE];
+/// Longest header value that is kept, in bytes.
+const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+/// First and longest pause between two attempts to connect.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Time that a first connection may take, all attempts together.
+const CONNECT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why there is no connection to NATS.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("{url} is no NATS address; write nats://HOST:PORT")]
+    Address { url: String },
+    #[error("NATS at {url} cannot be reached after {attempts} attempts; is nats-server running there?")]
+    Unreachable {
+        url: String,
+        attempts: u32,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    #[error("NATS at {url} refuses this host; check its credentials")]
+    Refused {
+        url: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+}
+
+/// Connects to the NATS server at `url`. A server that is not there yet is waited for, and each attempt is logged.
+///
+/// # Errors
+/// When the server refuses the connection, or none comes to be within a minute.
+pub async fn connect_nats(url: &str, limits: &Limits) -> Result<async_nats::Client, ConnectError> {
+    let shown = without_password(url);
+    let address: async_nats::ServerAddr = url.parse().map_err(|_| ConnectError::Address { url: shown.clone() })?;
+    let capacity = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
+    let begun = Instant::now();
+    let mut pause = RETRY_PAUSE.0;
+    for attempt in 1.. {
+        let options =
+            async_nats::ConnectOptions::new().name("roadstead").subscription_capacity(capacity).request_timeout(None);
+        match options.connect(address.clone()).await {
+            Ok(client) => return Ok(client),
+            Err(source) if is_refusal(&source) => return Err(ConnectError::Refused { url: shown, source }),
+            Err(source) if begun.elapsed() > CONNECT_WITHIN => {
+                return Err(ConnectError::Unreachable { url: shown, attempts: attempt, source });
+            }
+            Err(error) => tracing::warn!(
+                url = shown,
+                %error,
+                "NATS cannot be reached yet; trying again in {} ms",
+                pause.as_millis()
+            ),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSE.1);
+    }
+    Err(ConnectError::Address { url: shown })
+}
+
+fn is_refusal(error: &async_nats::ConnectError) -> bool {
+    use async_nats::ConnectErrorKind as Kind;
+    matches!(error.kind(), Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls)
+}
+
+/// The address as a log may show it.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        _ => url.to_owned(),
+    }
+}
+
+/// A NATS server as a broker.
+pub struct NatsBroker {
+    client: async_nats::Client,
+}
+
+impl NatsBroker {
+    /// A broker over an existing connection.
+    pub fn new(client: async_nats::Client) -> Self {
+        Self { client }
+    }
+
+    fn check_size(&self, message: &Message) -> Result<(), BrokerError> {
+        let max = self.client.max_payload();
+        match message.body.len() {
+            found if found > max => Err(BrokerError::TooLarge { found, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The server answers a request to a subject that nobody has only after it took everything sent before it.
+    async fn confirm(&self) -> Result<(), BrokerError> {
+        let nobody = self.client.new_inbox();
+        let request = async_nats::Request::new().payload(bytes::Bytes::new()).timeout(None);
+        match self.client.send_request(nobody, request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(BrokerError::Refused(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for NatsBroker {
+    async fn publish(&self, message: Message) -> Result<(), BrokerError> {
+        self.check_size(&message)?;
+        let Message { subject, reply, headers, body } = message;
+        let headers = to_nats(&headers);
+        let sent = match reply {
+            Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, body).await,
+            None => self.client.publish_with_headers(subject, headers, body).await,
+        };
+        sent.map_err(|error| BrokerError::Refused(error.to_string()))
+    }
+
+    async fn request(&self, message: Message, deadline: Instant) -> Result<Message, BrokerError> {
+        self.check_size(&message)?;
+        let Message { subject, headers, body, .. } = message;
+        if self.client.connection_state() != State::Connected {
+            return Err(BrokerError::Disconnected);
+        }
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let request = async_nats::Request::new().payload(body).headers(to_nats(&headers)).timeout(Some(wait));
+        let answer = self.client.send_request(subject.clone(), request).await;
+        answer.map(from_nats).map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => BrokerError::NoResponders { subject },
+            RequestErrorKind::TimedOut => BrokerError::Timeout,
+            _ => BrokerError::Refused(error.to_string()),
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        pattern: &SubjectPattern,
+        group: Option<&QueueGroup>,
+        _limits: &Limits,
+    ) -> Result<Box<dyn Subscription>, BrokerError> {
+        let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
+        let pattern = pattern.to_string();
+        let subscriber = match group {
+            Some(group) => self.client.queue_subscribe(pattern, group.as_str().to_owned()).await,
+            None => self.client.subscribe(pattern).await,
+        };
+        let subscriber = subscriber.map_err(|error| refused(&error))?;
+        self.confirm().await?;
+        Ok(Box::new(NatsSubscription(subscriber)))
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err("the connection to NATS is lost; reconnecting".into()),
+        }
+    }
+}
+
+struct NatsSubscription(Subscriber);
+
+#[async_trait]
+impl Subscription for NatsSubscription {
+    async fn next(&mut self) -> Option<Message> {
+        self.0.next().await.map(from_nats)
+    }
+
+    async fn drain(&mut self) {
+        if let Err(error) = self.0.drain().await {
+            tracing::warn!(%error, "a NATS subscription could not be drained");
+        }
+    }
+}
+
+fn to_nats(headers: &Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.iter() {
+        map.insert(name, value);
+    }
+    map
+}
+
+fn from_nats(message: async_nats::Message) -> Message {
+    let mut headers = Headers::default();
+    if let Some(map) = &message.headers {
+        for name in KNOWN_HEADERS {
+            let own = map.iter().find(|(own, _)| AsRef::<str>::as_ref(*own).eq_ignore_ascii_case(name));
+            if let Some(value) = own.and_then(|(_, values)| values.first())
+                && value.as_str().len() <= HEADER_VALUE_BYTES_MAX
+            {
+                headers.push(name, value.as_str());
+            }
+        }
+    }
+    Message {
+        subject: message.subject.to_string(),
+        reply: message.reply.map(|reply| reply.to_string()),
+        headers,
+        body: message.payload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stay_out_of_logs() {
+        assert_eq!(without_password("nats://a:b@host:4222"), "nats://host:4222");
+        assert_eq!(without_password("a:b@host:4222"), "host:4222");
+        assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
+    }
+}
