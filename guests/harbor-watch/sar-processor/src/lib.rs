@@ -1,0 +1,68 @@
+//! Harbor Watch's worker: a detection request comes as a message, the answer leaves as a message.
+//!
+//! It exists to put the pipeline of `harbor-watch-sar` behind `wasmcloud:messaging/handler`. It must not know HTTP, who
+//! asks, or how the pipeline works. It keeps no state: any instance may take any message.
+#![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
+
+use harbor_watch_sar::{CpuDetector, DetectRequest, Detector, DetectorError, RequestError, run};
+
+wit_bindgen::generate!({
+    path: ["../../../wit/wasi-logging", "../../../wit/wasmcloud-messaging", "wit"],
+    world: "roadstead:harbor-watch-sar-processor/sar-processor",
+    generate_all,
+});
+
+use exports::wasmcloud::messaging::handler::{BrokerMessage, Guest};
+use wasi::logging::logging::{Level, log};
+use wasmcloud::messaging::consumer;
+
+/// The part of the component that speaks in the log.
+const LOG_CONTEXT: &str = "sar-processor";
+
+struct SarProcessor;
+
+impl Guest for SarProcessor {
+    fn handle_message(message: BrokerMessage) -> Result<(), String> {
+        let Some(reply_to) = message.reply_to else {
+            log(Level::Warn, LOG_CONTEXT, "a request without reply-to: nobody waits for the answer, nothing was done");
+            return Ok(());
+        };
+        let body = answer(&message.body).inspect_err(|reason| log(Level::Error, LOG_CONTEXT, reason))?;
+        consumer::publish(&BrokerMessage { subject: reply_to, body, reply_to: None })
+    }
+}
+
+export!(SarProcessor);
+
+/// The reply to a request: the GeoJSON, or `{"error": ...}` when the request itself is wrong. Our own failures are the
+/// `Err`, so that the host tells the one who waits.
+fn answer(json: &[u8]) -> Result<Vec<u8>, String> {
+    let request = match DetectRequest::from_json(json) {
+        Ok(request) => request,
+        Err(error) => return refusal(&error),
+    };
+    let report = run(&request, detector(&request)).map_err(|error: DetectorError| error.to_string())?;
+    let stats = &report.stats;
+    let line = format!(
+        "{} seed {}: {} detections, {} dark, {} of {} vessels found on {}",
+        stats.region,
+        stats.seed,
+        stats.detections,
+        stats.dark,
+        stats.targets_detected,
+        stats.targets_generated,
+        stats.compute_backend
+    );
+    log(Level::Info, LOG_CONTEXT, &line);
+    report.to_json().map_err(|error| error.to_string())
+}
+
+fn refusal(error: &RequestError) -> Result<Vec<u8>, String> {
+    log(Level::Debug, LOG_CONTEXT, &format!("refused: {error}"));
+    serde_json::to_vec(&serde_json::json!({ "error": error.to_string() })).map_err(|error| error.to_string())
+}
+
+/// Who computes the detector. One on a GPU is chosen here, unless `force_cpu` says otherwise.
+fn detector(_request: &DetectRequest) -> &'static dyn Detector {
+    &CpuDetector
+}
