@@ -1,0 +1,170 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz` and `/status`. For operators, never for tenants' clients.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Encoder, TextEncoder};
+use roadstead_runtime::host::Host;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+/// Connections at a time; a scraper needs one.
+const CONNECTIONS_MAX: usize = 64;
+/// Time that a client has to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection is kept in all.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why there is no admin listener.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error("the admin listener cannot listen on {address}; is another process using it? choose another --admin-addr")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running admin listener; it ends with the process's runtime.
+pub(crate) struct AdminServer {
+    address: SocketAddr,
+    state: Arc<AdminState>,
+}
+
+struct AdminState {
+    host: Arc<Host>,
+    deployed: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl AdminServer {
+    /// Listens on `address` and answers from `host`.
+    pub(crate) async fn start(address: SocketAddr, host: Arc<Host>) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let state = Arc::new(AdminState { host, deployed: AtomicBool::new(false), draining: AtomicBool::new(false) });
+        tokio::spawn(accept(listener, state.clone()));
+        Ok(Self { address, state })
+    }
+
+    /// The address in use.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All manifests have been dealt with.
+    pub(crate) fn set_deployed(&self) {
+        self.state.deployed.store(true, Ordering::Relaxed);
+    }
+
+    /// The host stops: balancers are to send no further requests.
+    pub(crate) fn set_draining(&self) {
+        self.state.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<AdminState>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let state = state.clone();
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, state)).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin listener cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<AdminState>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(answer(&state, request.method(), request.uri().path())) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "an admin connection ended");
+    }
+}
+
+fn answer(state: &AdminState, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+    }
+    match path {
+        "/healthz" => text(StatusCode::OK, "alive\n"),
+        "/readyz" => ready(state),
+        "/metrics" => metrics(state),
+        "/status" => status(state),
+        _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz, /readyz or /status\n"),
+    }
+}
+
+fn ready(state: &AdminState) -> Response<Full<Bytes>> {
+    let mut reasons = state.host.not_ready();
+    if state.draining.load(Ordering::Relaxed) {
+        reasons.push("the host is stopping".into());
+    }
+    if !state.deployed.load(Ordering::Relaxed) {
+        reasons.push("workloads are being started".into());
+    }
+    if reasons.is_empty() {
+        return text(StatusCode::OK, "ready\n");
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+}
+
+fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
+    let encoder = TextEncoder::new();
+    let mut body = Vec::new();
+    match encoder.encode(&state.host.registry().gather(), &mut body) {
+        Ok(()) => respond(StatusCode::OK, encoder.format_type(), body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn status(state: &AdminState) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(&state.host.status()) {
+        Ok(body) => respond(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body.into().into_bytes())
+}
+
+fn respond(status: StatusCode, content_type: &str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    if let Ok(value) = header::HeaderValue::from_str(content_type) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
+}

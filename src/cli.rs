@@ -1,0 +1,55 @@
+//! The command line: one file a command. The only place that reads arguments and the environment.
+
+mod health;
+mod log;
+mod manifests;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A multi-tenant WebAssembly edge host.
+#[derive(Parser)]
+#[command(name = "roadstead", version, about, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  roadstead run app.yaml                 run the manifests of a file
+  roadstead run ./apps --http-addr 0.0.0.0:80
+  roadstead validate app.yaml            print every problem of a manifest";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the workloads of manifest files on this machine.
+    Run(run::RunArguments),
+    /// Check manifest files and print all their problems.
+    Validate(validate::ValidateArguments),
+    /// Ask a running host whether it is alive (for container health checks).
+    Health(health::HealthArguments),
+}
+
+/// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Validate(arguments) => validate::main(&arguments),
+        Command::Health(arguments) => health::main(&arguments),
+    }
+}
+
+/// Prints an error with what caused it, and gives the exit code of a failure.
+fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
+}

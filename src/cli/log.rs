@@ -1,0 +1,58 @@
+//! The host's log: for people on a terminal, or a JSON object a line for machines. Written to standard error.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// What is left out by default: the inner life of libraries.
+const QUIET_LIBRARIES: [&str; 6] =
+    ["pingora_core=warn", "pingora_proxy=error", "async_nats=warn", "cranelift=warn", "wasmtime=warn", "hyper=warn"];
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people; coloured on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of the log.
+#[derive(Debug, Args)]
+pub(super) struct LogArguments {
+    /// Form of log lines.
+    #[arg(long, value_enum, default_value = "text", env = "ROADSTEAD_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// Least level of log lines (error, warn, info, debug, trace), or a filter such as info,roadstead::guest=debug.
+    #[arg(long, default_value = "info", env = "ROADSTEAD_LOG")]
+    log_level: String,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[error("--log-level {given:?} is no level and no filter; write for example info, or info,roadstead::guest=debug")]
+pub(super) struct LogLevelError {
+    given: String,
+    #[source]
+    source: tracing_subscriber::filter::ParseError,
+}
+
+/// Starts the log of the process.
+pub(super) fn start(arguments: &LogArguments) -> Result<(), LogLevelError> {
+    let directives = format!("{},{}", QUIET_LIBRARIES.join(","), arguments.log_level);
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|source| LogLevelError { given: arguments.log_level.clone(), source })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    match arguments.log_format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi)).init();
+        }
+        LogFormat::Json => {
+            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+            registry.with(layer.with_writer(std::io::stderr)).init();
+        }
+    }
+    Ok(())
+}

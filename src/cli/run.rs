@@ -1,0 +1,182 @@
+//! `roadstead run`: one host, alone, from manifest files.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Args;
+use roadstead_config::{Limits, ManifestSet, parse_duration};
+use roadstead_plugins::{
+    wasi_logging::TracingLogger,
+    wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats},
+};
+use roadstead_proxy::{DynamicRouter, HttpServer};
+use roadstead_runtime::{
+    HandlerError,
+    host::{BuildError, Host, HostBuilder, WorkloadRequest, WorkloadState, WorkloadStatus},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{fail, log, manifests};
+use crate::admin::{AdminError, AdminServer};
+
+/// Flags of `roadstead run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadstead run examples/harbor-watch/app.yaml
+  roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
+  roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222")]
+pub(super) struct RunArguments {
+    /// Manifest files, or folders with *.yaml, *.yml and *.json.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Address that answers the workloads' HTTP requests.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "ROADSTEAD_HTTP_ADDR")]
+    http_addr: SocketAddr,
+    /// Address of /metrics, /healthz, /readyz and /status.
+    #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
+    admin_addr: SocketAddr,
+    /// NATS server that carries the workloads' messages; without it they stay inside this process.
+    #[arg(long, value_name = "URL", env = "ROADSTEAD_DATA_NATS_URL", hide_env_values = true)]
+    data_nats_url: Option<String>,
+    /// Longest wait of a component for the reply to a message request.
+    #[arg(long, default_value = "300s", value_parser = parse_duration)]
+    request_timeout: Duration,
+    /// Time that requests under way are given when the host is told to stop.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
+    /// Name of the host in its status.
+    #[arg(long, default_value = "roadstead")]
+    host_name: String,
+    #[command(flatten)]
+    log: log::LogArguments,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("the plugins cannot be put together")]
+    Plugins(#[source] BuildError),
+    #[error("none of the {count} workloads could be started")]
+    NothingRuns { count: usize },
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs the command until it is told to stop.
+pub(super) fn main(arguments: RunArguments) -> ExitCode {
+    if let Err(error) = log::start(&arguments.log) {
+        return fail(&error);
+    }
+    // The one TLS provider of the process; that another is installed already cannot be.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let limits = Limits {
+        request_timeout_ms: millis(arguments.request_timeout),
+        drain_timeout_ms: millis(arguments.drain_timeout),
+        ..Limits::default()
+    };
+    let files = match manifests::read(&arguments.paths, &limits) {
+        Ok(files) => files,
+        Err(error) => return fail(&error),
+    };
+    let set = match manifests::check(&files, &limits) {
+        Ok(set) => set,
+        Err(problems) => {
+            manifests::print(&problems, &files);
+            eprintln!("error: nothing was started; correct the manifests first");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime);
+    match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Result<(), RunError> {
+    // Signals are taken from the first moment: a stop during the start ends the start.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut told_to_stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let (host, admin) = tokio::select! {
+        started = start(&arguments, limits, &set) => started?,
+        () = told_to_stop() => return Ok(()),
+    };
+
+    told_to_stop().await;
+    tracing::info!(timeout_ms = millis(arguments.drain_timeout), "stopping: requests under way may finish");
+    admin.set_draining();
+    let cut_off = tokio::select! {
+        cut_off = host.stop(arguments.drain_timeout) => cut_off,
+        () = told_to_stop() => {
+            tracing::warn!("told to stop again: ending at once");
+            return Ok(());
+        }
+    };
+    tracing::info!(cut_off, "stopped");
+    Ok(())
+}
+
+async fn start(
+    arguments: &RunArguments,
+    limits: Limits,
+    set: &ManifestSet,
+) -> Result<(Arc<Host>, AdminServer), RunError> {
+    let messaging = match &arguments.data_nats_url {
+        Some(url) => NatsMessaging::new(connect_nats(url, &limits).await?),
+        None => Messaging::in_process(),
+    };
+    let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
+    let builder = HostBuilder::new()
+        .with_host_name(&arguments.host_name)
+        .with_limits(limits)
+        .with_plugin(Arc::new(TracingLogger::default()))
+        .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
+        .map_err(RunError::Plugins)?
+        .with_http_handler(Arc::new(http));
+    let host = builder.start().await?;
+    let admin = AdminServer::start(arguments.admin_addr, host.clone()).await?;
+    deploy(&host, set).await?;
+    admin.set_deployed();
+    tracing::info!(
+        http = host.http_address().map(tracing::field::display),
+        admin = %admin.address(),
+        messages = if arguments.data_nats_url.is_some() { "NATS" } else { "in process" },
+        "ready"
+    );
+    Ok((host, admin))
+}
+
+/// Starts what the manifests ask for. One workload that fails does not keep the others from running.
+async fn deploy(host: &Arc<Host>, set: &ManifestSet) -> Result<(), RunError> {
+    let mut statuses: Vec<WorkloadStatus> = Vec::new();
+    for document in &set.documents {
+        let folder = manifests::folder_of(&document.metadata().place.file);
+        if let Some(request) = WorkloadRequest::from_document(document, folder) {
+            statuses.push(host.workload_apply(request).await);
+        }
+    }
+    let running = statuses.iter().filter(|status| status.state == WorkloadState::Running).count();
+    match (running, statuses.len()) {
+        (0, count) if count > 0 => Err(RunError::NothingRuns { count }),
+        _ => Ok(()),
+    }
+}

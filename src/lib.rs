@@ -1,0 +1,36 @@
+//! Roadstead: a multi-tenant WebAssembly edge host. This is the face for programs that embed it.
+//!
+//! Everything is made in the crates below; what is named here keeps its name and place.
+
+mod admin;
+pub mod cli;
+
+/// Hosts: how they are put together, and what can be asked of them.
+pub mod host {
+    pub use roadstead_runtime::host::{
+        BuildError, Host, HostApi, HostBuilder, HostStatus, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus,
+    };
+
+    /// HTTP for a host.
+    pub mod http {
+        pub use roadstead_proxy::{DynamicRouter, HttpServer};
+    }
+}
+
+/// Capabilities of a host.
+pub mod plugin {
+    pub use roadstead_runtime::plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext};
+
+    /// `wasi:logging`.
+    pub mod wasi_logging {
+        pub use roadstead_plugins::wasi_logging::TracingLogger;
+    }
+
+    /// `wasmcloud:messaging`.
+    pub mod wasmcloud_messaging {
+        pub use roadstead_plugins::wasmcloud_messaging::{Messaging, NatsMessaging};
+    }
+}
+
+/// Manifests, limits and the types that they are made of.
+pub use roadstead_config as config;
