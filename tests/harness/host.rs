@@ -1,0 +1,143 @@
+//! A running `roadstead run`, as a user starts it.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{
+    client::{Client, Response},
+    eventually, guests,
+    nats::NatsServer,
+    process::Process,
+};
+
+pub struct Host {
+    process: Process,
+    http: SocketAddr,
+    admin: SocketAddr,
+    pub folder: tempfile::TempDir,
+}
+
+/// What a host is started with.
+#[derive(Default)]
+pub struct Options {
+    flags: Vec<String>,
+}
+
+impl Options {
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    pub fn nats(self, server: &NatsServer) -> Self {
+        self.flag("--data-nats-url", &server.url())
+    }
+}
+
+/// A command of the program under test.
+pub fn roadstead() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
+    command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+    command
+}
+
+/// Writes a manifest and the components that it names into `folder`.
+pub fn write_application(folder: &Path, manifest: &str) {
+    fs::write(folder.join("app.yaml"), manifest).unwrap();
+    let images = manifest.lines().filter_map(|line| line.trim().strip_prefix("image: file:"));
+    for image in images {
+        let target = folder.join(image);
+        let name = image.strip_suffix(".wasm").unwrap_or(image);
+        if !target.exists() && !name.starts_with("made-") {
+            fs::copy(guests::path(name), target).unwrap();
+        }
+    }
+}
+
+impl Host {
+    pub fn start(manifest: &str) -> Self {
+        Self::start_with(manifest, Options::default())
+    }
+
+    pub fn start_with(manifest: &str, options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_application(folder.path(), manifest);
+        Self::start_in(folder, options)
+    }
+
+    /// Starts from an application that is in `folder` already.
+    pub fn start_in(folder: tempfile::TempDir, options: Options) -> Self {
+        let manifest = folder.path().join("app.yaml");
+        Self::start_file(&manifest, folder, options)
+    }
+
+    /// Starts from a manifest elsewhere.
+    pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: Options) -> Self {
+        let mut command = roadstead();
+        command.arg("run").arg(manifest);
+        command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(&options.flags);
+        let mut process = Process::start(command);
+        let (http, admin) = process.wait_for_line("the host's readiness", |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            let address = |field: &str| event[field].as_str()?.parse().ok();
+            (event["message"] == "ready").then(|| Some((address("http")?, address("admin")?)))?
+        });
+        Self { process, http, admin, folder }
+    }
+
+    /// A client of the workloads, for requests to `host`.
+    pub fn client(&self, host: &str) -> Client {
+        Client::new(self.http, host)
+    }
+
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub async fn admin(&self, path: &str) -> Response {
+        Client::new(self.admin, "localhost").get(path).send().await
+    }
+
+    pub async fn status(&self) -> Value {
+        serde_json::from_str(&self.admin("/status").await.text()).unwrap()
+    }
+
+    /// The status of one workload.
+    pub async fn workload(&self, name: &str) -> Value {
+        let status = self.status().await;
+        let workloads = status["workloads"].as_array().unwrap();
+        workloads.iter().find(|workload| workload["name"] == name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// The sum of a metric over all its series whose line contains each of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.admin("/metrics").await.text();
+        let of_metric = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        of_metric.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub async fn wait_for_metric(&self, name: &str, labels: &[&str], wanted: f64) {
+        eventually(&format!("{name} {labels:?} = {wanted}"), async || {
+            (self.metric(name, labels).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.process.wait()
+    }
+}

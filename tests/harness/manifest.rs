@@ -1,0 +1,101 @@
+//! Manifests as a user writes them, for the test components.
+
+/// A trigger for `host` with one component; it may ask over messaging and log.
+pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
+    Trigger {
+        namespace: "default".into(),
+        name: name.into(),
+        host: host.into(),
+        path: "/".into(),
+        timeout: "10s".into(),
+        component: component.into(),
+    }
+}
+
+/// An `HTTPTrigger` document.
+#[derive(Clone)]
+pub struct Trigger {
+    namespace: String,
+    name: String,
+    host: String,
+    path: String,
+    timeout: String,
+    component: String,
+}
+
+impl Trigger {
+    pub fn namespace(self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self }
+    }
+
+    pub fn path(self, path: &str) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    pub fn timeout(self, timeout: &str) -> Self {
+        Self { timeout: timeout.into(), ..self }
+    }
+
+    pub fn yaml(&self) -> String {
+        let Self { namespace, name, host, path, timeout, component } = self;
+        format!(
+            "\
+apiVersion: control.cosmonic.io/v1alpha1
+kind: HTTPTrigger
+metadata:
+  name: {name}
+  namespace: {namespace}
+spec:
+  ingress:
+    host: {host}
+    paths:
+      - pathType: Prefix
+        path: {path}
+  timeout: {timeout}
+  template:
+    spec:
+      hostInterfaces:
+        - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}
+        - {{namespace: wasmcloud, package: messaging, version: '0.2.0', interfaces: [consumer, types]}}
+      components:
+        - name: {component}
+          image: file:{component}.wasm
+---
+"
+        )
+    }
+}
+
+/// A deployment of the probe worker on `subscriptions`, with further lines of the component.
+pub fn worker(name: &str, subscriptions: &str, component_lines: &[&str]) -> String {
+    worker_in("default", name, subscriptions, component_lines)
+}
+
+/// The same in another namespace.
+pub fn worker_in(namespace: &str, name: &str, subscriptions: &str, component_lines: &[&str]) -> String {
+    let more: String = component_lines.iter().map(|line| format!("          {line}\n")).collect();
+    format!(
+        "\
+apiVersion: runtime.wasmcloud.dev/v1alpha1
+kind: WorkloadDeployment
+metadata:
+  name: {name}
+  namespace: {namespace}
+spec:
+  template:
+    spec:
+      hostInterfaces:
+        - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}
+        - namespace: wasmcloud
+          package: messaging
+          version: '0.2.0'
+          interfaces: [handler, consumer, types]
+          config:
+            subscriptions: {subscriptions}
+      components:
+        - name: probe-worker
+          image: file:probe-worker.wasm
+{more}---
+"
+    )
+}

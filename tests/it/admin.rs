@@ -1,0 +1,122 @@
+//! What operators see and do: metrics, health, status, drain.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use rustix::process::Signal;
+
+use crate::harness::{
+    client::Client,
+    host::{Host, roadstead},
+    manifest::{trigger, worker},
+};
+
+fn application() -> String {
+    trigger("gateway", "probe.test", "probe-gateway").yaml() + &worker("worker", "probe.work", &["poolSize: 2"])
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_trigger() {
+    let host = Host::start(&application());
+    let client = host.client("probe.test");
+    for _ in 0..3 {
+        client.get("/hello").send().await;
+    }
+    client.get("/trap").send().await;
+    host.client("unknown.test").get("/").send().await;
+    let of = async |name, labels| host.metric(name, labels).await;
+    assert_eq!(of("roadstead_http_requests_total", &["\"gateway\"", "\"200\""]).await, 3.0);
+    assert_eq!(of("roadstead_http_requests_total", &["\"gateway\"", "\"502\""]).await, 1.0);
+    assert_eq!(of("roadstead_http_requests_total", &["trigger=\"\"", "\"404\""]).await, 1.0);
+    assert_eq!(of("roadstead_http_request_duration_seconds_count", &["\"gateway\""]).await, 4.0);
+    assert_eq!(of("roadstead_pool_size", &["\"worker\""]).await, 2.0);
+    assert_eq!(of("roadstead_workloads", &["running"]).await, 2.0);
+    let metrics = host.admin("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("text/plain"));
+    assert!(metrics.text().contains("# HELP roadstead_http_requests_total"));
+}
+
+#[tokio::test]
+async fn health_readiness_and_status() {
+    let host = Host::start(&application());
+    assert_eq!(host.admin("/healthz").await.text(), "alive\n");
+    assert_eq!(host.admin("/readyz").await.text(), "ready\n");
+    assert_eq!(host.admin("/").await.status, StatusCode::NOT_FOUND);
+    let status = host.status().await;
+    assert_eq!(status["workloads"].as_array().unwrap().len(), 2);
+    let gateway = host.workload("gateway").await;
+    assert_eq!(gateway["state"], "WORKLOAD_STATE_RUNNING");
+    assert_eq!(gateway["trigger"]["host"], "probe.test");
+    assert_eq!(host.workload("worker").await["components"][0]["pool"]["idle"], 1);
+}
+
+#[tokio::test]
+async fn the_health_command_asks_the_host() {
+    let host = Host::start(&application());
+    let log = host.log();
+    let ready = log.lines().find(|line| line.contains("\"ready\"")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(ready).unwrap();
+    let address = event["admin"].as_str().unwrap();
+    let ask = |address: &str| roadstead().args(["health", "--ready", "--admin-addr", address]).output().unwrap();
+    assert!(ask(address).status.success());
+    drop(host);
+    assert_eq!(ask(address).status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_under_way_finish() {
+    let mut host = Host::start(&application());
+    let client = host.client("probe.test");
+    let under_way = tokio::spawn(client.get("/sleep?ms=800").send());
+    let asking = tokio::spawn(client.post("/request?subject=probe.work").body("sleep:800").send());
+    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 2.0).await;
+    host.signal(Signal::TERM);
+    let response = under_way.await.unwrap();
+    assert_eq!((response.status, response.text()), (StatusCode::OK, "slept 800 ms\n".into()));
+    assert_eq!(asking.await.unwrap().text(), "slept 800 ms");
+    assert!(host.wait().success());
+    assert!(host.log().contains("\"cut_off\":0"), "{}", host.log());
+}
+
+#[tokio::test]
+async fn a_stopping_host_takes_no_new_connection() {
+    let mut host = Host::start(&application());
+    let client = host.client("probe.test");
+    let under_way = tokio::spawn(client.get("/sleep?ms=1000").send());
+    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
+    host.signal(Signal::INT);
+    let address = host.http_address();
+    crate::harness::eventually("the listener is closed", async || {
+        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
+    assert_eq!(host.admin("/readyz").await.text(), "the host is stopping\n");
+    assert_eq!(under_way.await.unwrap().status, StatusCode::OK);
+    assert!(host.wait().success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_host_at_once() {
+    let mut host = Host::start(&application());
+    let client = host.client("probe.test");
+    let under_way = tokio::spawn(client.get("/sleep?ms=8000").try_send());
+    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
+    let begun = std::time::Instant::now();
+    host.signal(Signal::TERM);
+    let wait_for_log = async || host.log().contains("stopping").then_some(());
+    crate::harness::eventually("the first signal is seen", wait_for_log).await;
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    under_way.abort();
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_get_only() {
+    let host = Host::start(&application());
+    let log = host.log();
+    let ready = log.lines().find(|line| line.contains("\"ready\"")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(ready).unwrap();
+    let admin = Client::new(event["admin"].as_str().unwrap().parse().unwrap(), "localhost");
+    assert_eq!(admin.post("/status").send().await.status, StatusCode::METHOD_NOT_ALLOWED);
+}

