@@ -8,7 +8,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use wasmtime::{Store, component::Instance};
+use wasmtime::{
+    Store,
+    component::{Instance, InstancePre},
+};
 
 use crate::{
     Call, CallError, InstanceState, WorkloadId,
@@ -71,6 +74,11 @@ impl ComponentHandle {
     /// The exports that the workload declares and a plugin may call.
     pub fn granted_exports(&self) -> &[InterfaceName] {
         &self.plan.granted_exports
+    }
+
+    /// The linked component, from which a plugin takes the indices of its exports once.
+    pub fn instance_pre(&self) -> &InstancePre<InstanceState> {
+        &self.plan.pre
     }
 
     /// What the plugin prepared when the component was bound.

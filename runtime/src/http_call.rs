@@ -79,7 +79,7 @@ impl Dispatch for HttpTarget {
             let outcome = outcome.clone();
             async move {
                 let _place = place;
-                run.to_end(&outcome).await;
+                run.finish(&outcome).await;
             }
         });
         let guest = GuestTask { task: Some(task), outcome };
@@ -107,7 +107,7 @@ struct GuestRun {
 }
 
 impl GuestRun {
-    async fn to_end(self, outcome: &Outcome) {
+    async fn finish(self, outcome: &Outcome) {
         let Self { component, pre, mut live, request, scheme, head_sender, deadline } = self;
         let begun = Instant::now();
         let ended = guarded(deadline, handle(&pre, &mut live, request, scheme, head_sender)).await;
@@ -124,7 +124,7 @@ impl GuestRun {
                 "an HTTP call failed"
             );
         }
-        let outcome_kind = result.as_ref().map(|()| ()).map_err(CallError::kind);
+        let outcome_kind = result.as_ref().copied().map_err(CallError::kind);
         component.metrics.call_ended(outcome_kind, begun.elapsed().as_secs_f64());
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }

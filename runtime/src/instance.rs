@@ -78,6 +78,7 @@ impl LiveStore {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands it over by value")]
 /// At each tick a running guest lets others run, and ends when its call's time is up.
 fn on_tick(store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<UpdateDeadline> {
     if Instant::now() >= store.data().call().deadline {

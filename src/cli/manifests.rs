@@ -101,5 +101,5 @@ fn with_source(problem: &Diagnostic, file: &SourceFile) -> String {
     if let Some((place, why)) = &problem.related {
         group = group.element(Level::NOTE.message(format!("{why}: {place}")));
     }
-    Renderer::styled().render(&[group]).to_string()
+    Renderer::styled().render(&[group])
 }

@@ -38,7 +38,6 @@ pub struct Streaming {
     pub status: StatusCode,
     pub headers: HeaderMap,
     body: Incoming,
-    #[expect(dead_code, reason = "held until the response is dropped")]
     connection: Leaving,
 }
 

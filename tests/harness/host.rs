@@ -70,11 +70,11 @@ impl Host {
     /// Starts from an application that is in `folder` already.
     pub fn start_in(folder: tempfile::TempDir, options: Options) -> Self {
         let manifest = folder.path().join("app.yaml");
-        Self::start_file(&manifest, folder, options)
+        Self::start_file(&manifest, folder, &options)
     }
 
     /// Starts from a manifest elsewhere.
-    pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: Options) -> Self {
+    pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: &Options) -> Self {
         let mut command = roadstead();
         command.arg("run").arg(manifest);
         command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);

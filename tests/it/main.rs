@@ -1,7 +1,11 @@
 //! What users are promised, tried on the real program with real peers. One binary, so that the engine is linked once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(unreachable_pub, reason = "the harness is written as a crate of its own would be")]
+#![allow(
+    unreachable_pub,
+    clippy::needless_pass_by_value,
+    reason = "the harness is written to be read at the place of its use"
+)]
 
 #[path = "../harness/harness.rs"]
 mod harness;

@@ -19,7 +19,7 @@ fn manifest() -> PathBuf {
 fn start(options: Options) -> Host {
     let components = manifest().with_file_name("components");
     assert!(components.join("api-gateway.wasm").is_file(), "build the components with `cargo xtask guests`");
-    Host::start_file(&manifest(), tempfile::tempdir().unwrap(), options)
+    Host::start_file(&manifest(), tempfile::tempdir().unwrap(), &options)
 }
 
 async fn detect(host: &Host) -> Value {

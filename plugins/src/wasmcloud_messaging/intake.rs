@@ -26,6 +26,7 @@ pub(crate) struct Intake {
 /// What every message needs.
 struct Worker {
     component: Arc<ComponentHandle>,
+    handler: Arc<MessagingIndices>,
     bound: Arc<Bound>,
     /// One permit for each message under way.
     places: Arc<Semaphore>,
@@ -39,8 +40,10 @@ struct Worker {
 
 impl Intake {
     /// # Errors
-    /// When the configured bound is not possible.
+    /// When the configured bound is not possible, or the component's handler is not the published one.
     pub(crate) fn new(component: Arc<ComponentHandle>, bound: Arc<Bound>) -> Result<Self, PluginError> {
+        let handler = MessagingIndices::new(component.instance_pre())
+            .map_err(|error| PluginError::Configuration(format!("the handler is not the published one: {error:#}")))?;
         let limits = &bound.limits;
         let default = match component.pool_status() {
             Some(pool) => limits.pool_waiting_max.saturating_add(pool.size as u64),
@@ -53,6 +56,7 @@ impl Intake {
             bound.config.admission_wait.unwrap_or_else(|| Duration::from_millis(limits.admission_wait_ms));
         let worker = Arc::new(Worker {
             component,
+            handler: Arc::new(handler),
             bound,
             places: Arc::new(Semaphore::new(places)),
             places_max,
@@ -147,8 +151,9 @@ impl Worker {
             reply_to: grant.as_ref().map(|grant| grant.token().to_owned()),
         };
         let of_guest = grant.clone();
+        let handler = self.handler.clone();
         let handled = self.component.call(call.clone(), move |store, instance| {
-            Box::pin(handle_message(store, instance, guest_message, of_guest))
+            Box::pin(handle_message(store, instance, handler, guest_message, of_guest))
         });
         let result = tokio::select! {
             result = handled => result,
@@ -195,13 +200,13 @@ impl Worker {
 async fn handle_message(
     store: &mut Store<InstanceState>,
     instance: &Instance,
+    handler: Arc<MessagingIndices>,
     message: BrokerMessage,
     grant: Option<ReplyGrant>,
 ) -> wasmtime::Result<Result<(), String>> {
     if let Some(grant) = grant {
         store.data_mut().call_state().insert(grant);
     }
-    let indices = MessagingIndices::new(&instance.instance_pre(&mut *store))?;
-    let handler = indices.load(&mut *store, instance)?;
+    let handler = handler.load(&mut *store, instance)?;
     handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await
 }

@@ -1,0 +1,164 @@
+//! What is kept of a request for its metrics and its line in the access log. Both are written when the record is
+//! dropped, so that a request that is cut off anywhere is counted too.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode, Uri};
+use roadstead_config::HostName;
+use roadstead_runtime::TraceId;
+use tokio::time::Instant;
+
+use super::request::Received;
+use crate::{
+    lifecycle::RequestGuard,
+    metrics::{Metrics, TriggerMetrics},
+    respond::{Answer, Refusal},
+    route::Route,
+};
+
+/// Bytes of a path that the log shows.
+const PATH_BYTES_SHOWN: usize = 256;
+/// Bytes of a method that the log shows.
+const METHOD_BYTES_SHOWN: usize = 32;
+/// The status of a request whose client left before there was one.
+const CLIENT_GONE: u16 = 499;
+
+/// A request as it will be remembered.
+pub(crate) struct Record {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    route: Option<Arc<Route>>,
+    method: Option<Method>,
+    host: Option<HostName>,
+    uri: Option<Uri>,
+    trace: Option<TraceId>,
+    status: Option<u16>,
+    reason: Option<&'static str>,
+    request_bytes: usize,
+    response_bytes: usize,
+    finished: bool,
+    /// Last, so that a drained host has counted all its requests.
+    _under_way: Option<RequestGuard>,
+}
+
+impl Record {
+    /// A request whose head has just been read.
+    pub(crate) fn new(metrics: Arc<Metrics>, under_way: RequestGuard) -> Self {
+        Self::begin(metrics, Some(under_way))
+    }
+
+    /// Remembers at once what was refused before it was a request.
+    pub(crate) fn of_refused_head(metrics: &Arc<Metrics>, answer: &Answer) {
+        let mut record = Self::begin(metrics.clone(), None);
+        record.status(answer.status);
+        record.reason = Some(answer.kind);
+        record.finished = true;
+    }
+
+    fn begin(metrics: Arc<Metrics>, under_way: Option<RequestGuard>) -> Self {
+        Self {
+            metrics,
+            started: Instant::now(),
+            route: None,
+            method: None,
+            host: None,
+            uri: None,
+            trace: None,
+            status: None,
+            reason: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            finished: false,
+            _under_way: under_way,
+        }
+    }
+
+    pub(super) fn method(&mut self, method: Method) {
+        self.method = Some(method);
+    }
+
+    pub(super) fn target(&mut self, received: &Received) {
+        self.host = Some(received.host.clone());
+        self.uri = Some(received.uri.clone());
+        self.trace = Some(received.trace.trace_id());
+    }
+
+    pub(super) fn route(&mut self, route: Arc<Route>) {
+        route.metrics.in_flight.inc();
+        self.route = Some(route);
+    }
+
+    pub(super) fn status(&mut self, status: StatusCode) {
+        self.status = Some(status.as_u16());
+    }
+
+    /// The request ends with an answer of the ingress.
+    pub(super) fn refuse(&mut self, answer: &Answer, refusal: &Refusal) {
+        self.status(answer.status);
+        self.reason = Some(answer.kind);
+        if let Refusal::Call(error) = refusal {
+            let (namespace, trigger) = self.labels();
+            tracing::debug!(namespace, trigger, %error, "a call failed");
+        }
+    }
+
+    /// The request breaks off.
+    pub(super) fn broken(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
+    }
+
+    /// The request has been dealt with to its end.
+    pub(super) fn bytes(&mut self, request_bytes: usize, response_bytes: usize) {
+        self.request_bytes = request_bytes;
+        self.response_bytes = response_bytes;
+        self.finished = true;
+    }
+
+    fn labels(&self) -> (&str, &str) {
+        self.route.as_ref().map_or(("", ""), |route| (route.owner.namespace.as_str(), route.owner.name.as_str()))
+    }
+
+    fn trigger(&self) -> &TriggerMetrics {
+        self.route.as_ref().map_or(&self.metrics.unrouted, |route| &route.metrics)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The connection was cut, or a panic went through.
+            self.reason.get_or_insert("other");
+        }
+        let status = self.status.unwrap_or(CLIENT_GONE);
+        let duration = self.started.elapsed();
+        let trigger = self.trigger();
+        trigger.count(status);
+        trigger.duration.observe(duration.as_secs_f64());
+        if let Some(reason) = self.reason {
+            trigger.count_error(reason);
+        }
+        if self.route.is_some() {
+            trigger.in_flight.dec();
+        }
+        let (namespace, trigger) = self.labels();
+        tracing::info!(
+            target: "roadstead::access",
+            namespace,
+            trigger,
+            method = shown(self.method.as_ref().map_or("", Method::as_str), METHOD_BYTES_SHOWN),
+            host = self.host.as_ref().map_or("", HostName::as_str),
+            path = shown(self.uri.as_ref().map_or("", Uri::path), PATH_BYTES_SHOWN),
+            status,
+            request_bytes = self.request_bytes,
+            response_bytes = self.response_bytes,
+            duration_ms = duration.as_secs_f64() * 1000.0,
+            trace_id = self.trace.map(tracing::field::display),
+            reason = self.reason,
+        );
+    }
+}
+
+/// The beginning of a text that is ASCII.
+fn shown(text: &str, bytes_max: usize) -> &str {
+    text.get(..bytes_max).unwrap_or(text)
+}

@@ -1,0 +1,92 @@
+//! Waiting for a request: which protocol it speaks, whether its head came in time and is fit for pingora. Nothing of
+//! a tenant has been touched before this says yes.
+
+use std::time::Duration;
+
+use bytes::Buf;
+use roadstead_config::Limits;
+use tokio::{io::AsyncReadExt, time::timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Connection, Phase,
+    head::{self, HeadScanner},
+};
+use crate::{clock, respond::Refusal};
+
+/// How an HTTP/2 client begins (RFC 9113, section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Room for the head of a common request, read at once.
+const READ_BYTES: usize = 4096;
+
+/// What a client came with.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The whole head of an HTTP/1 request, ready for pingora.
+    H1,
+    /// An HTTP/2 connection.
+    H2,
+    /// Nothing: the client left or said nothing for too long, or the host drains.
+    Closed,
+    /// Something that must not reach pingora. The connection's last message is the answer to it.
+    Refused(Refusal),
+}
+
+impl Connection {
+    /// Waits for the next request. `first` says that none has come before, so it may be the preface of HTTP/2.
+    pub(crate) async fn next(&mut self, first: bool, limits: &Limits, draining: &CancellationToken) -> Next {
+        self.phase = Phase::Gate;
+        let idle = clock::from_now(Duration::from_millis(limits.keepalive_idle_ms));
+        while self.inbound.is_empty() {
+            self.inbound.reserve(READ_BYTES);
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(idle, self.transport.get_mut().read_buf(&mut self.inbound)) => read,
+                () = draining.cancelled() => return Next::Closed,
+            };
+            match read {
+                Ok(Ok(1..)) => self.skip_blank_lines(),
+                _ => return Next::Closed,
+            }
+        }
+        let deadline = clock::from_now(Duration::from_millis(limits.header_timeout_ms));
+        self.skip_blank_lines();
+        let mut scanner = HeadScanner::default();
+        loop {
+            if first && H2_PREFACE.starts_with(self.inbound.get(..H2_PREFACE.len()).unwrap_or(&self.inbound)) {
+                if self.inbound.len() >= H2_PREFACE.len() {
+                    self.phase = Phase::Whole;
+                    return Next::H2;
+                }
+            } else {
+                match self.advance(&mut scanner, limits) {
+                    Ok(true) => return Next::H1,
+                    Ok(false) => {}
+                    Err(refusal) => return Next::Refused(refusal),
+                }
+            }
+            self.inbound.reserve(READ_BYTES);
+            match timeout_at(deadline, self.transport.get_mut().read_buf(&mut self.inbound)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Next::Closed,
+                Err(_) => return Next::Refused(Refusal::HeadTimeout),
+            }
+        }
+    }
+
+    /// Drops empty lines before a request line (RFC 9112, section 2.2).
+    fn skip_blank_lines(&mut self) {
+        while self.inbound.starts_with(b"\r\n") {
+            self.inbound.advance(2);
+        }
+    }
+
+    /// Whether the head is whole; if so it is released to pingora.
+    fn advance(&mut self, scanner: &mut HeadScanner, limits: &Limits) -> Result<bool, Refusal> {
+        let Some(left) = scanner.advance(&self.inbound, limits)? else { return Ok(false) };
+        let body = head::check(self.inbound.get(..left).unwrap_or_default(), limits)?;
+        self.phase = Phase::Head { left, body };
+        Ok(true)
+    }
+}

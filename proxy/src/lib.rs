@@ -1,0 +1,18 @@
+//! The ingress: pingora between a socket and the workloads of a host.
+//!
+//! A connection is accepted and framed (`listen`, `io`), its request routed (`route`) and handed to a workload
+//! (`app`); what goes wrong becomes an answer in one place (`respond`). The crate knows neither wasmtime nor NATS,
+//! and no other crate knows pingora.
+
+mod app;
+mod clock;
+mod io;
+mod lifecycle;
+mod listen;
+mod metrics;
+mod respond;
+mod route;
+mod server;
+
+pub use route::DynamicRouter;
+pub use server::HttpServer;

@@ -1,0 +1,126 @@
+//! From the listening socket to connections, each with a task of its own: how many there may be, and what becomes of
+//! one between its requests. It reads no request.
+
+use std::{sync::Arc, time::Duration};
+
+use pingora_core::{
+    apps::{HttpServerApp, ServerApp},
+    protocols::http::ServerSession,
+};
+use pingora_proxy::HttpProxy;
+use roadstead_config::Limits;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    app::{Ingress, Record},
+    io::{Connection, Next},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    respond::{Answer, Refusal},
+};
+
+/// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection needs.
+pub(crate) struct Serving {
+    pub(crate) proxy: Arc<HttpProxy<Ingress>>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+}
+
+/// Takes connections until the host drains.
+pub(crate) async fn accept(listener: TcpListener, serving: Arc<Serving>) {
+    let permits = usize::try_from(serving.limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let free = Arc::new(Semaphore::new(permits));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = serving.lifecycle.draining.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = free.clone().try_acquire_owned() else {
+            serving.metrics.refused.with_label_values(&["connections-max"]).inc();
+            continue;
+        };
+        let connection = Arc::clone(&serving).run(socket, permit);
+        serving.lifecycle.connections.spawn(connection);
+    }
+}
+
+impl Serving {
+    /// One connection, from its first byte to its close.
+    async fn run(self: Arc<Self>, socket: TcpStream, permit: OwnedSemaphorePermit) {
+        self.metrics.connections.inc();
+        let _open = scopeguard(|| self.metrics.connections.dec());
+        let _permit = permit;
+        // Small responses must not wait for the client's acknowledgement; failure costs only that.
+        let _ = socket.set_nodelay(true);
+        tokio::select! {
+            biased;
+            () = self.lifecycle.cut.cancelled() => {}
+            () = self.serve(socket) => {}
+        }
+    }
+
+    async fn serve(&self, socket: TcpStream) {
+        let mut connection = Box::new(Connection::new(socket, &self.limits));
+        let shutdown = self.lifecycle.shutdown.subscribe();
+        let mut requests_left = u32::try_from(self.limits.requests_per_connection_max).unwrap_or(u32::MAX);
+        let mut first = true;
+        loop {
+            match connection.next(first, &self.limits, &self.lifecycle.draining).await {
+                Next::Closed => return,
+                Next::Refused(refusal) => return self.refuse(&mut connection, &refusal).await,
+                Next::H2 => {
+                    self.proxy.process_new(connection, &shutdown).await;
+                    return;
+                }
+                Next::H1 => {}
+            }
+            first = false;
+            requests_left = requests_left.saturating_sub(1);
+            let mut session = ServerSession::new_http1(connection);
+            session.set_keepalive_reuses_remaining(Some(requests_left));
+            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            // The rest of what pingora keeps between requests is ours: it is in the connection.
+            let (stream, _) = reused.consume();
+            let Ok(same) = stream.into_any().downcast::<Connection>() else { return };
+            connection = same;
+        }
+    }
+
+    /// Answers what pingora must not see.
+    async fn refuse(&self, connection: &mut Connection, refusal: &Refusal) {
+        let answer = Answer::from(refusal);
+        Record::of_refused_head(&self.metrics, &answer);
+        let stall = Duration::from_millis(self.limits.write_stall_ms);
+        // The client is going to be cut off; whether it still reads why is its own affair.
+        let _ = timeout(stall, connection.close_with(answer.to_closing_message().as_bytes())).await;
+    }
+}
+
+/// Runs `on_drop` when it goes out of scope, also when the task is dropped or panics.
+fn scopeguard<F: FnMut()>(on_drop: F) -> impl Drop {
+    struct Guard<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Guard(on_drop)
+}

@@ -1,0 +1,312 @@
+//! Which workload answers for a host and a path. Readers take a snapshot and never wait; writers replace it whole.
+//! It knows names and bindings, no HTTP message.
+
+mod trie;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind};
+use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
+
+use crate::metrics::{Metrics, TriggerMetrics};
+use trie::{Reach, Trie};
+
+/// The routes of an ingress. Copies share one table.
+#[derive(Clone, Default)]
+pub struct DynamicRouter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    table: ArcSwap<Table>,
+    /// Who holds what; also the writers' turn.
+    owners: Mutex<HashMap<WorkloadId, Claim>>,
+}
+
+/// What one owner has bound.
+#[derive(Clone)]
+struct Claim {
+    host: HostPattern,
+    paths: Vec<PathMatch>,
+}
+
+/// Hosts by their labels from the right.
+#[derive(Clone, Default)]
+struct Table {
+    hosts: Trie<Arc<Host>>,
+}
+
+/// One host pattern.
+#[derive(Clone)]
+struct Host {
+    namespace: Namespace,
+    paths: Trie<Arc<Route>>,
+}
+
+/// Where a request goes.
+pub(crate) struct Route {
+    pub(crate) owner: WorkloadId,
+    pub(crate) timeout: Duration,
+    /// `None` while no replica runs.
+    pub(crate) target: Option<Arc<dyn Dispatch>>,
+    pub(crate) metrics: TriggerMetrics,
+}
+
+impl DynamicRouter {
+    /// The route for a host and a canonical path: the most specific host, and there the exact path before the
+    /// longest prefix. A host that has no such path does not fall back to a less specific one.
+    pub(crate) fn find(&self, host: &HostName, path: &str) -> Option<Arc<Route>> {
+        let table = self.shared.table.load();
+        let hosts = table.hosts.find(labels(host));
+        let host = hosts.exact.or(hosts.shorter_prefix)?;
+        let paths = host.paths.find(exact_segments(path));
+        paths.exact.or(paths.prefix).cloned()
+    }
+
+    /// Claims the routes of a binding, all or nothing, in place of what its owner had.
+    pub(crate) fn bind(&self, binding: TriggerBinding, metrics: &Metrics) -> Result<(), BindError> {
+        let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.shared.table.load());
+        if let Some(claim) = owners.get(&binding.owner) {
+            table.remove(claim);
+        }
+        let TriggerBinding { owner, host, paths, timeout, target } = binding;
+        let route = Arc::new(Route { metrics: metrics.trigger(&owner), owner: owner.clone(), timeout, target });
+        if let Err(error) = table.insert(&host, &paths, &route) {
+            if !owners.contains_key(&owner) {
+                metrics.forget(&owner);
+            }
+            return Err(error);
+        }
+        owners.insert(owner, Claim { host, paths });
+        self.shared.table.store(Arc::new(table));
+        Ok(())
+    }
+
+    /// Gives up what an owner has bound.
+    pub(crate) fn unbind(&self, owner: &WorkloadId, metrics: &Metrics) {
+        let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(claim) = owners.remove(owner) else { return };
+        let mut table = Table::clone(&self.shared.table.load());
+        table.remove(&claim);
+        self.shared.table.store(Arc::new(table));
+        metrics.forget(owner);
+    }
+}
+
+impl Table {
+    fn insert(&mut self, pattern: &HostPattern, paths: &[PathMatch], route: &Arc<Route>) -> Result<(), BindError> {
+        if let Some(owner) = self.claimant(pattern).filter(|claimant| **claimant != route.owner.namespace) {
+            return Err(BindError::HostClaimed { host: pattern.clone(), owner: owner.clone() });
+        }
+        let slot = self.hosts.slot(pattern_labels(pattern), pattern_reach(pattern));
+        let host = slot
+            .get_or_insert_with(|| Arc::new(Host { namespace: route.owner.namespace.clone(), paths: Trie::default() }));
+        let host = Arc::make_mut(host);
+        for path in paths {
+            let (segments, reach) = path_place(path);
+            let slot = host.paths.slot(segments, reach);
+            match slot.as_ref().filter(|taken| taken.owner != route.owner) {
+                Some(taken) => {
+                    return Err(BindError::RouteTaken {
+                        host: pattern.clone(),
+                        path: path.clone(),
+                        owner: taken.owner.clone(),
+                    });
+                }
+                None => *slot = Some(route.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespace that a host belongs to: who has the very pattern, or else the nearest `*.suffix` above it. The
+    /// lone `*` claims no host: it gets what nobody else has.
+    fn claimant(&self, pattern: &HostPattern) -> Option<&Namespace> {
+        let own = self.hosts.value(pattern_labels(pattern), pattern_reach(pattern));
+        let above = match pattern {
+            HostPattern::Any => None,
+            HostPattern::Exact(host) | HostPattern::Suffix(host) => {
+                let any = self.hosts.value(std::iter::empty(), Reach::Prefix);
+                let suffix = self.hosts.find(labels(host)).shorter_prefix;
+                suffix.filter(|suffix| any.is_none_or(|any| !Arc::ptr_eq(any, suffix)))
+            }
+        };
+        own.or(above).map(|host| &host.namespace)
+    }
+
+    fn remove(&mut self, claim: &Claim) {
+        let reach = pattern_reach(&claim.host);
+        if self.hosts.value(pattern_labels(&claim.host), reach).is_none() {
+            return;
+        }
+        if let Some(host) = self.hosts.slot(pattern_labels(&claim.host), reach) {
+            let host = Arc::make_mut(host);
+            for path in &claim.paths {
+                let (segments, reach) = path_place(path);
+                host.paths.remove(segments, reach);
+            }
+            if !host.paths.is_empty() {
+                return;
+            }
+        }
+        self.hosts.remove(pattern_labels(&claim.host), reach);
+    }
+}
+
+/// The labels of a host from the right; an IPv6 literal is one label.
+fn labels(host: &HostName) -> impl Iterator<Item = &str> {
+    host.as_str().rsplit('.')
+}
+
+fn pattern_labels(pattern: &HostPattern) -> impl Iterator<Item = &str> {
+    let host = match pattern {
+        HostPattern::Exact(host) | HostPattern::Suffix(host) => Some(host),
+        HostPattern::Any => None,
+    };
+    host.into_iter().flat_map(labels)
+}
+
+fn pattern_reach(pattern: &HostPattern) -> Reach {
+    match pattern {
+        HostPattern::Exact(_) => Reach::Exact,
+        HostPattern::Suffix(_) | HostPattern::Any => Reach::Prefix,
+    }
+}
+
+/// The segments of a canonical path, where a trailing slash is one more, empty: it tells `/a/` from `/a`.
+fn exact_segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').skip(1)
+}
+
+fn path_place(path: &PathMatch) -> (impl Iterator<Item = &str>, Reach) {
+    let keep_empty = path.kind == PathMatchKind::Exact;
+    let reach = if keep_empty { Reach::Exact } else { Reach::Prefix };
+    (exact_segments(path.path.as_str()).filter(move |segment| keep_empty || !segment.is_empty()), reach)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bench {
+        router: DynamicRouter,
+        metrics: Metrics,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { router: DynamicRouter::default(), metrics: Metrics::new().unwrap() }
+        }
+
+        /// `owner` is `namespace/name`; a path is a prefix unless it begins with `=`.
+        fn bind(&self, owner: &str, host: &str, paths: &[&str]) -> Result<(), String> {
+            let path = |text: &&str| match text.strip_prefix('=') {
+                Some(text) => PathMatch { path: text.parse().unwrap(), kind: PathMatchKind::Exact },
+                None => PathMatch { path: text.parse().unwrap(), kind: PathMatchKind::Prefix },
+            };
+            let binding = TriggerBinding {
+                owner: id(owner),
+                host: host.parse().unwrap(),
+                paths: paths.iter().map(path).collect(),
+                timeout: Duration::from_secs(1),
+                target: None,
+            };
+            self.router.bind(binding, &self.metrics).map_err(|error| error.to_string())
+        }
+
+        fn find(&self, host: &str, path: &str) -> String {
+            let host = HostName::from_authority(host).unwrap();
+            self.router.find(&host, path).map_or("-".into(), |route| route.owner.to_string())
+        }
+    }
+
+    fn id(owner: &str) -> WorkloadId {
+        let (namespace, name) = owner.split_once('/').unwrap();
+        WorkloadId { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn hosts_by_specificity() {
+        let bench = Bench::new();
+        bench.bind("a/any", "*", &["/"]).unwrap();
+        bench.bind("a/org", "*.example.org", &["/"]).unwrap();
+        bench.bind("a/deep", "*.deep.example.org", &["/"]).unwrap();
+        bench.bind("a/exact", "x.example.org", &["/only"]).unwrap();
+        for (host, owner) in [
+            ("X.EXAMPLE.org:81", "-"),
+            ("y.example.org", "a/org"),
+            ("p.q.example.org", "a/org"),
+            ("deep.example.org", "a/org"),
+            ("1.deep.example.org", "a/deep"),
+            ("2.1.deep.example.org", "a/deep"),
+            ("example.org", "a/any"),
+            ("xample.org", "a/any"),
+            ("[::1]:8080", "a/any"),
+        ] {
+            assert_eq!(bench.find(host, "/"), owner, "{host}");
+        }
+    }
+
+    #[test]
+    fn paths_by_specificity_on_segment_boundaries() {
+        let bench = Bench::new();
+        bench.bind("a/root", "h", &["/"]).unwrap();
+        bench.bind("a/foo", "h", &["/foo"]).unwrap();
+        bench.bind("a/bar", "h", &["/foo/bar/"]).unwrap();
+        bench.bind("a/exact", "h", &["=/foo", "=/slash/"]).unwrap();
+        for (path, owner) in [
+            ("/", "a/root"),
+            ("/foobar", "a/root"),
+            ("/foo", "a/exact"),
+            ("/foo/", "a/foo"),
+            ("/foo/x", "a/foo"),
+            ("/foo/barx", "a/foo"),
+            ("/foo/bar", "a/bar"),
+            ("/foo/bar/x/y", "a/bar"),
+            ("/slash/", "a/exact"),
+            ("/slash", "a/root"),
+        ] {
+            assert_eq!(bench.find("h", path), owner, "{path}");
+        }
+        assert_eq!(bench.find("other", "/"), "-");
+    }
+
+    #[test]
+    fn a_host_belongs_to_one_namespace() {
+        let bench = Bench::new();
+        bench.bind("a/one", "h.test", &["/one"]).unwrap();
+        bench.bind("a/two", "h.test", &["/two"]).unwrap();
+        assert!(bench.bind("b/three", "h.test", &["/three"]).unwrap_err().contains("in use by namespace a"));
+        bench.bind("a/wild", "*.wild.test", &["/"]).unwrap();
+        bench.bind("b/thief", "x.wild.test", &["/"]).unwrap_err();
+        bench.bind("b/thief", "*.x.wild.test", &["/"]).unwrap_err();
+        bench.bind("a/any", "*", &["/"]).unwrap();
+        bench.bind("b/free", "free.test", &["/"]).unwrap();
+        bench.router.unbind(&id("a/one"), &bench.metrics);
+        bench.bind("b/three", "h.test", &["/three"]).unwrap_err();
+        bench.router.unbind(&id("a/two"), &bench.metrics);
+        bench.bind("b/three", "h.test", &["/three"]).unwrap();
+    }
+
+    #[test]
+    fn binding_is_all_or_nothing() {
+        let bench = Bench::new();
+        bench.bind("a/one", "h.test", &["/one", "=/x"]).unwrap();
+        bench.bind("a/two", "h.test", &["/two"]).unwrap();
+        let refused = bench.bind("a/two", "h.test", &["/new", "/one"]).unwrap_err();
+        assert!(refused.contains("the route of a/one"), "{refused}");
+        assert_eq!((bench.find("h.test", "/two"), bench.find("h.test", "/new")), ("a/two".into(), "-".into()));
+        bench.bind("a/two", "other.test", &["/two"]).unwrap();
+        assert_eq!((bench.find("h.test", "/two"), bench.find("other.test", "/two")), ("-".into(), "a/two".into()));
+        bench.router.unbind(&id("a/one"), &bench.metrics);
+        bench.router.unbind(&id("a/two"), &bench.metrics);
+        assert!(bench.router.shared.table.load().hosts.is_empty());
+    }
+}

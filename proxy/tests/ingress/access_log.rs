@@ -1,0 +1,82 @@
+//! The access log: one event a request, with names and numbers for fields.
+
+use std::{
+    io,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use crate::{
+    client::Client,
+    host::{Host, soon, telling},
+};
+
+/// What all tests of this process log. Touched before the first event, or tracing might remember that nobody wants
+/// it.
+pub(crate) static LINES: LazyLock<&Mutex<Vec<u8>>> = LazyLock::new(|| {
+    static BYTES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(|| Writer(&BYTES)).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    &BYTES
+});
+
+struct Writer(&'static Mutex<Vec<u8>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first line that has all of these; waits for it.
+async fn line_with(parts: &[&str]) -> String {
+    soon(async {
+        loop {
+            let text = String::from_utf8(LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
+            if let Some(line) = text.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_has_its_line() {
+    let host = Host::serving(telling()).await;
+    let mut client = Client::connect(&host).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    client
+        .send(format!(
+            "POST /{}?secret HTTP/1.1\r\nHost: A.test:80\r\nContent-Length: 3\r\n\
+             traceparent: 00-{trace}-b7ad6b7169203331-01\r\n\r\nabc",
+            "x".repeat(300)
+        ))
+        .await;
+    client.got().await;
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    client.got().await;
+    let served = line_with(&[trace]).await;
+    for field in [
+        r#""target":"roadstead::access""#,
+        r#""namespace":"team""#,
+        r#""trigger":"app""#,
+        r#""method":"POST""#,
+        r#""host":"a.test""#,
+        &format!(r#""path":"/{}""#, "x".repeat(255)),
+        r#""status":200"#,
+        r#""request_bytes":3"#,
+        r#""response_bytes":317"#,
+        r#""duration_ms":"#,
+        &format!(r#""trace_id":"{trace}""#),
+    ] {
+        assert!(served.contains(field), "{field} is not in {served}");
+    }
+    assert!(!served.contains("secret"), "{served}");
+    line_with(&[r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#]).await;
+}

@@ -1,0 +1,160 @@
+//! An ingress on a free port, with workloads that are closures.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response, uri::Scheme};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use prometheus::Registry;
+use roadstead_config::{Limits, PathMatch, PathMatchKind};
+use roadstead_proxy::{DynamicRouter, HttpServer};
+use roadstead_runtime::{
+    BindError, Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding,
+    WorkloadId,
+};
+use tokio::{sync::mpsc, time::timeout};
+
+pub(crate) type Answer = Result<Response<ResponseBody>, CallError>;
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Longest wait for anything in these tests.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for something that must happen.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("it took too long")
+}
+
+/// A workload that is a closure.
+pub(crate) struct Scripted(Box<dyn Fn(Request<RequestBody>, Call) -> Answering + Send + Sync>);
+
+#[async_trait]
+impl Dispatch for Scripted {
+    async fn dispatch(&self, request: Request<RequestBody>, scheme: Scheme, call: Call) -> Answer {
+        assert_eq!(scheme, Scheme::HTTP);
+        (self.0)(request, call).await
+    }
+}
+
+/// Makes a workload.
+pub(crate) fn workload<F>(answer: impl Fn(Request<RequestBody>, Call) -> F + Send + Sync + 'static) -> Arc<dyn Dispatch>
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    Arc::new(Scripted(Box::new(move |request, call| Box::pin(answer(request, call)))))
+}
+
+/// A workload that tells `METHOD URI` of the request and its body.
+pub(crate) fn telling() -> Arc<dyn Dispatch> {
+    workload(|request, _| async move {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(|error| guest_error(&error.to_string()))?.to_bytes();
+        let text = format!("{} {} {}", parts.method, parts.uri, String::from_utf8_lossy(&body));
+        Ok(whole(text.trim_end().to_owned()))
+    })
+}
+
+/// A response with a known body.
+pub(crate) fn whole(text: impl Into<Bytes>) -> Response<ResponseBody> {
+    Response::new(ResponseBody::new(Full::new(text.into()).map_err(|never| match never {})))
+}
+
+/// A response whose body comes through a channel.
+pub(crate) fn streamed() -> (mpsc::Sender<Result<Frame<Bytes>, CallError>>, Response<ResponseBody>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let frames = futures::stream::unfold(receiver, |mut receiver: mpsc::Receiver<_>| async move {
+        receiver.recv().await.map(|frame| (frame, receiver))
+    });
+    (sender, Response::new(ResponseBody::new(StreamBody::new(frames))))
+}
+
+/// A frame of data.
+pub(crate) fn data(text: impl Into<Bytes>) -> Result<Frame<Bytes>, CallError> {
+    Ok(Frame::data(text.into()))
+}
+
+pub(crate) fn guest_error(detail: &str) -> CallError {
+    CallError::fault(roadstead_runtime::FaultKind::GuestError, detail)
+}
+
+/// A started ingress.
+pub(crate) struct Host {
+    pub(crate) server: HttpServer,
+    pub(crate) registry: Registry,
+}
+
+impl Host {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// An ingress with other limits.
+    pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        LazyLock::force(&crate::access_log::LINES);
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let any_port = "127.0.0.1:0".parse().unwrap();
+        let server = HttpServer::new(DynamicRouter::default(), any_port).await.unwrap();
+        let registry = Registry::new();
+        let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone() };
+        server.start(context).await.unwrap();
+        Self { server, registry }
+    }
+
+    /// An ingress whose host `a.test` is one workload.
+    pub(crate) async fn serving(target: Arc<dyn Dispatch>) -> Self {
+        let host = Self::start().await;
+        host.bind("team/app", "a.test", "/", target);
+        host
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address().unwrap()
+    }
+
+    /// Binds `namespace/name` to a host and a path prefix.
+    pub(crate) fn bind(&self, owner: &str, host: &str, path: &str, target: Arc<dyn Dispatch>) {
+        self.try_bind(binding(owner, host, path, Some(target))).unwrap();
+    }
+
+    pub(crate) fn try_bind(&self, binding: TriggerBinding) -> Result<(), BindError> {
+        self.server.bind(binding)
+    }
+
+    /// The value of a metric's series, whose labels are written as in the text format.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let line = text.lines().find(|line| line.starts_with(series))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Waits for a metric to have a value.
+    pub(crate) async fn metric_becomes(&self, series: &str, value: f64) {
+        soon(async {
+            while self.metric(series) != Some(value) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// A binding with a time limit that no test reaches.
+pub(crate) fn binding(owner: &str, host: &str, path: &str, target: Option<Arc<dyn Dispatch>>) -> TriggerBinding {
+    let (namespace, name) = owner.split_once('/').unwrap();
+    TriggerBinding {
+        owner: WorkloadId { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() },
+        host: host.parse().unwrap(),
+        paths: vec![PathMatch { path: path.parse().unwrap(), kind: PathMatchKind::Prefix }],
+        timeout: Duration::from_secs(60),
+        target,
+    }
+}
