@@ -61,7 +61,7 @@ impl HostHandler for HttpServer {
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
         };
-        let proxy = ingress.into_proxy().map_err(|source| HandlerError::Listen { address: self.address, source })?;
+        let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let serving =
             Serving { proxy, limits: context.limits, metrics: self.metrics.clone(), lifecycle: self.lifecycle.clone() };
         tokio::spawn(listen::accept(listener, Arc::new(serving)));

@@ -17,11 +17,10 @@ const COMPONENT_LAYER: [u8; 4] = [0x0d, 0x00, 0x01, 0x00];
 /// Version and layer of a core module.
 const MODULE_LAYER: [u8; 4] = [0x01, 0x00, 0x00, 0x00];
 
-/// Reads the component that `image` names. `folder` is the one of the manifest.
+/// Reads the component that `image` names. A file is looked up from the folder of the manifest that names it.
 pub(crate) async fn read_component(
     image: &ImageReference,
     place: &SourcePlace,
-    folder: &Path,
     bytes_max: u64,
 ) -> Result<Bytes, DeployError> {
     let path = match image {
@@ -36,6 +35,7 @@ pub(crate) async fn read_component(
     };
     let shown = path.display().to_string();
     let read = |source| DeployError::Read { place: place.clone(), path: shown.clone(), source };
+    let folder = Path::new(place.file.as_ref()).parent().unwrap_or(Path::new(""));
     let full = inside(folder, path).await.map_err(read)?;
     let found = tokio::fs::metadata(&full).await.map_err(read)?.len();
     if found > bytes_max {

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use roadstead_config::{InterfaceName, ResourceName};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
     Store,
     component::{Instance, InstancePre},
@@ -165,11 +162,11 @@ impl ComponentHandle {
     where
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
-        let begun = Instant::now();
+        let timer = self.metrics.begin_call(call.deadline);
         let ended = guarded(call.deadline, work(&mut instance.live.store, &instance.instance)).await;
         let result = instance.live.settle(ended);
         instance.live.store.data_mut().end_call();
-        self.metrics.call_ended(result.as_ref().map(drop).map_err(CallError::kind), begun.elapsed().as_secs_f64());
+        timer.end(&result);
         result
     }
 
@@ -196,7 +193,6 @@ impl ComponentHandle {
         if let Some(pool) = &self.pool {
             pool.close();
         }
-        self.fresh_places.close();
     }
 }
 

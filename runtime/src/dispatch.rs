@@ -107,6 +107,8 @@ pub enum HandlerError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the HTTP handler cannot be set up")]
+    Setup(#[source] std::io::Error),
     #[error("the HTTP handler's metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }

@@ -1,6 +1,7 @@
 //! The engine of a host and the clock that interrupts guests. Knows nothing of workloads.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use roadstead_config::Limits;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Core instances that the components of a host may have on average; toolchains make two or three of each.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
@@ -18,6 +19,10 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
 const HOST_STACK_BYTES: usize = 1 << 20;
 /// Bytes of each slot that stay mapped between two instances, so that small guests do not fault pages anew.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// Frames of a guest's stack that an error names.
+const BACKTRACE_FRAMES_MAX: usize = 8;
+/// Elements that one table may have: interpreters compiled to WebAssembly have tens of thousands.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,7 @@ fn config(limits: &Limits) -> Config {
         .total_memories(instances)
         .total_tables(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
         .total_stacks(instances)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_memories_per_component(clamp_u32(limits.component_memories_max))
         .max_core_instances_per_component(clamp_u32(limits.component_memories_max))
         .max_memory_size(clamp_usize(limits.memory_slot_bytes_max))
@@ -69,6 +75,8 @@ fn config(limits: &Limits) -> Config {
         .wasm_component_model(true)
         .concurrency_support(false)
         .epoch_interruption(true)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .memory_init_cow(true)
         .max_wasm_stack(stack_bytes)
         .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES))

@@ -33,7 +33,7 @@ pub(crate) fn classify(error: &wasmtime::Error, memory_refused: bool) -> CallErr
 
 /// The error's chain in one line, bounded.
 pub(crate) fn detail(error: &wasmtime::Error) -> String {
-    let mut text = format!("{error:#}");
+    let mut text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
     text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
     text
 }

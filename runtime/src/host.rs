@@ -132,7 +132,8 @@ impl Host {
                 });
                 tracing::info!(namespace = %id.namespace, workload = %id.name, "workload running");
                 if let Some(previous) = previous {
-                    previous.stop(Duration::from_millis(self.limits.drain_timeout_ms)).await;
+                    let limit = self.drain_timeout();
+                    tokio::spawn(async move { previous.stop(limit).await });
                 }
             }
             Err(error) => self.note_failure(&id, &error, previous.is_some()),
@@ -170,8 +171,8 @@ impl Host {
 
     /// Builds a workload and lets requests and messages at it, in an order in which a failure can be undone.
     async fn start(&self, request: &WorkloadRequest) -> Result<Arc<Workload>, DeployError> {
-        let WorkloadRequest { id, spec, folder, replicas, place, trigger } = request;
-        let workload = Arc::new(self.foundry.build(id, spec, folder, *replicas).await?);
+        let WorkloadRequest { id, spec, replicas, place, trigger } = request;
+        let workload = Arc::new(self.foundry.build(id, spec, *replicas).await?);
         let target = match trigger {
             Some(_) => Some(workload.http_target(place)?),
             None => None,
@@ -179,7 +180,7 @@ impl Host {
         if *replicas > 0
             && let Err(error) = workload.activate(&self.foundry.plugins, place).await
         {
-            workload.stop(Duration::ZERO).await;
+            workload.stop(self.drain_timeout()).await;
             return Err(error);
         }
         let bound = match trigger {
@@ -190,7 +191,7 @@ impl Host {
             }
         };
         if let Err(error) = bound {
-            workload.stop(Duration::ZERO).await;
+            workload.stop(self.drain_timeout()).await;
             return Err(error);
         }
         Ok(workload)
@@ -223,6 +224,10 @@ impl Host {
         if let Some(handler) = &self.handler {
             handler.unbind(id);
         }
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.limits.drain_timeout_ms)
     }
 
     fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<WorkloadId, Entry>> {
@@ -270,7 +275,7 @@ impl HostApi for Host {
         let Some(entry) = entry else { return WorkloadStatus::not_found(id) };
         self.unbind_routes(id);
         if let Some(workload) = entry.running {
-            workload.stop(Duration::from_millis(self.limits.drain_timeout_ms)).await;
+            workload.stop(self.drain_timeout()).await;
         }
         self.count_states();
         tracing::info!(namespace = %id.namespace, workload = %id.name, "workload stopped");

@@ -109,7 +109,7 @@ struct GuestRun {
 impl GuestRun {
     async fn finish(self, outcome: &Outcome) {
         let Self { component, pre, mut live, request, scheme, head_sender, deadline } = self;
-        let begun = Instant::now();
+        let timer = component.metrics.begin_call(deadline);
         let ended = guarded(deadline, handle(&pre, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
         live.store.data_mut().end_call();
@@ -124,8 +124,7 @@ impl GuestRun {
                 "an HTTP call failed"
             );
         }
-        let outcome_kind = result.as_ref().copied().map_err(CallError::kind);
-        component.metrics.call_ended(outcome_kind, begun.elapsed().as_secs_f64());
+        timer.end(&result);
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
 }

@@ -3,6 +3,9 @@
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+use tokio::time::Instant;
+
+use crate::CallError;
 
 /// Labels of everything that belongs to one component.
 const COMPONENT: [&str; 3] = ["namespace", "workload", "component"];
@@ -51,7 +54,7 @@ impl RuntimeMetrics {
             pool_wait: histogram("roadstead_pool_wait_seconds", "Time that calls waited for a pooled instance.")?,
             calls: counter(
                 "roadstead_calls_total",
-                "Calls into a component, by outcome (ok, or the kind of the error).",
+                "Calls into a component, by outcome (ok, cancelled, or the kind of the error).",
                 "outcome",
             )?,
             call_duration: histogram(
@@ -107,15 +110,19 @@ pub(crate) struct ComponentMetrics {
     pub(crate) pool_waiting: IntGauge,
     pub(crate) pool_wait: Histogram,
     calls_ok: IntCounter,
-    pub(crate) call_duration: Histogram,
+    call_duration: Histogram,
     calls: IntCounterVec,
     retired: IntCounterVec,
     labels: [String; 3],
 }
 
 impl ComponentMetrics {
-    /// Counts a finished call.
-    pub(crate) fn call_ended(&self, outcome: Result<(), &'static str>, seconds: f64) {
+    /// Begins to time a call that must end by `deadline`.
+    pub(crate) fn begin_call(&self, deadline: Instant) -> CallTimer<'_> {
+        CallTimer { metrics: self, begun: Instant::now(), deadline, ended: false }
+    }
+
+    fn call_ended(&self, outcome: Result<(), &'static str>, seconds: f64) {
         self.call_duration.observe(seconds);
         match outcome {
             Ok(()) => self.calls_ok.inc(),
@@ -131,5 +138,31 @@ impl ComponentMetrics {
     fn counter(&self, family: &IntCounterVec, last: &str) -> IntCounter {
         let [namespace, workload, component] = &self.labels;
         family.with_label_values(&[namespace, workload, component, last])
+    }
+}
+
+/// Times one call. Dropped before its end, the call was given up: by its deadline, or by its caller.
+pub(crate) struct CallTimer<'a> {
+    metrics: &'a ComponentMetrics,
+    begun: Instant,
+    deadline: Instant,
+    ended: bool,
+}
+
+impl CallTimer<'_> {
+    /// Counts the call with its outcome.
+    pub(crate) fn end<T>(mut self, result: &Result<T, CallError>) {
+        self.ended = true;
+        let outcome = result.as_ref().map(drop).map_err(CallError::kind);
+        self.metrics.call_ended(outcome, self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for CallTimer<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let kind = if Instant::now() >= self.deadline { CallError::Deadline.kind() } else { "cancelled" };
+            self.metrics.call_ended(Err(kind), self.begun.elapsed().as_secs_f64());
+        }
     }
 }

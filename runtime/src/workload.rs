@@ -1,6 +1,6 @@
 //! A workload that runs: its components, what plugins do for them, and how all of it is made from a manifest.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use roadstead_config::{
     InterfaceName, PackageName,
@@ -62,14 +62,13 @@ impl Foundry {
         &self,
         id: &WorkloadId,
         spec: &WorkloadSpec,
-        folder: &Path,
         replicas: u32,
     ) -> Result<Workload, DeployError> {
         refuse_unsupported(spec)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
         let mut components = Vec::with_capacity(spec.components.len());
         for component in &spec.components {
-            components.push(Arc::new(self.build_component(id, spec, component, folder, replicas).await?));
+            components.push(Arc::new(self.build_component(id, spec, component, replicas).await?));
         }
         for (handle, component) in components.iter().zip(&spec.components) {
             handle.warm(Call::new(WARM_UP)).await.map_err(|error| DeployError::Start {
@@ -86,11 +85,10 @@ impl Foundry {
         id: &WorkloadId,
         spec: &WorkloadSpec,
         component: &manifest::Component,
-        folder: &Path,
         replicas: u32,
     ) -> Result<ComponentHandle, DeployError> {
         let pool = self.pool_bounds(component, replicas)?;
-        let compiled = self.compile(component, folder).await?;
+        let compiled = self.compile(component).await?;
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
@@ -181,9 +179,9 @@ impl Foundry {
         asked.unwrap_or(default).min(most)
     }
 
-    async fn compile(&self, component: &manifest::Component, folder: &Path) -> Result<Component, DeployError> {
+    async fn compile(&self, component: &manifest::Component) -> Result<Component, DeployError> {
         let bytes_max = self.shared.limits.component_bytes_max;
-        let bytes = read_component(&component.image, &component.image_place, folder, bytes_max).await?;
+        let bytes = read_component(&component.image, &component.image_place, bytes_max).await?;
         let engine = self.shared.engine.clone();
         let begun = std::time::Instant::now();
         let compiled = tokio::task::spawn_blocking(move || {

@@ -38,11 +38,6 @@ pub(super) fn read(paths: &[PathBuf], limits: &Limits) -> Result<Vec<SourceFile>
     Ok(files)
 }
 
-/// The folder of the file called `name`, from which its `file:` images are read.
-pub(super) fn folder_of(name: &str) -> PathBuf {
-    Path::new(name).parent().map(Path::to_owned).unwrap_or_default()
-}
-
 fn expand(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let io = |source| ReadError::Io { path: path.display().to_string(), source };
     if !fs::metadata(path).map_err(io)?.is_dir() {

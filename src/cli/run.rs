@@ -169,8 +169,7 @@ async fn start(
 async fn deploy(host: &Arc<Host>, set: &ManifestSet) -> Result<(), RunError> {
     let mut statuses: Vec<WorkloadStatus> = Vec::new();
     for document in &set.documents {
-        let folder = manifests::folder_of(&document.metadata().place.file);
-        if let Some(request) = WorkloadRequest::from_document(document, folder) {
+        if let Some(request) = WorkloadRequest::from_document(document) {
             statuses.push(host.workload_apply(request).await);
         }
     }

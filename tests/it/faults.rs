@@ -88,6 +88,7 @@ async fn a_guest_that_loops_ends_at_its_deadline_and_neighbours_are_served_meanw
         assert_eq!(response.header("x-roadstead-error"), "deadline");
         assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(4), "{took:?}");
     }
+    host.wait_for_metric("roadstead_calls_total", &["probe-gateway", "\"deadline\""], 4.0).await;
     host.wait_for_metric("roadstead_instances", &["probe-gateway"], 0.0).await;
 }
 

@@ -65,6 +65,7 @@ async fn a_client_that_leaves_ends_its_guest() {
     before_the_head.abort();
     drop(in_the_body);
     host.wait_for_metric("roadstead_instances", &["probe-gateway"], 0.0).await;
+    host.wait_for_metric("roadstead_calls_total", &["probe-gateway", "\"cancelled\""], 2.0).await;
     assert_eq!(client.get("/hello").send().await.status, StatusCode::OK);
 }
 

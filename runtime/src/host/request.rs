@@ -1,6 +1,6 @@
 //! What a host is asked to run, made from a manifest's document.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use roadstead_config::{
     HostPattern, PathMatch,
@@ -14,8 +14,6 @@ use crate::WorkloadId;
 pub struct WorkloadRequest {
     pub id: WorkloadId,
     pub spec: WorkloadSpec,
-    /// The manifest's folder, from which `file:` images are read.
-    pub folder: PathBuf,
     /// On one host replicas share a plan: pools hold `poolSize` times this many instances. 0: deployed, not running.
     pub replicas: u32,
     /// Where the document begins.
@@ -35,8 +33,9 @@ pub struct TriggerSpec {
 }
 
 impl WorkloadRequest {
-    /// What `document`, read from a file in `folder`, asks for; `None` for a kind that runs nothing by itself.
-    pub fn from_document(document: &Document, folder: impl Into<PathBuf>) -> Option<Self> {
+    /// What `document` asks for; `None` for a kind that runs nothing by itself. Its `file:` images are read from the
+    /// folder of the file in which they are written.
+    pub fn from_document(document: &Document) -> Option<Self> {
         let (spec, replicas, trigger) = match document {
             Document::HttpTrigger(trigger) => {
                 let spec = TriggerSpec {
@@ -63,7 +62,6 @@ impl WorkloadRequest {
         Some(Self {
             id: WorkloadId { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
             spec: spec.clone(),
-            folder: folder.into(),
             replicas,
             place: metadata.place.clone(),
             trigger,
