@@ -29,11 +29,14 @@ pub(super) enum ReadError {
 
 /// The files that the command line names: each file itself, of each folder its manifests in the order of their names.
 pub(super) fn read(paths: &[PathBuf], limits: &Limits) -> Result<Vec<SourceFile>, ReadError> {
+    files(paths)?.iter().map(|file| read_file(file, limits.manifest_bytes_max)).collect()
+}
+
+/// The paths of those files.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
     let mut files = Vec::new();
     for path in paths {
-        for file in expand(path)? {
-            files.push(read_file(&file, limits.manifest_bytes_max)?);
-        }
+        files.extend(expand(path)?);
     }
     Ok(files)
 }

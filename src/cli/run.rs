@@ -1,5 +1,8 @@
 //! `roadstead run`: one host, alone, from manifest files.
 
+mod deployment;
+mod watch;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
@@ -11,18 +14,20 @@ use roadstead_plugins::{
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{
     HandlerError,
-    host::{BuildError, Host, HostBuilder, WorkloadRequest, WorkloadState, WorkloadStatus},
+    host::{BuildError, Host, HostBuilder},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{fail, log, manifests};
 use crate::admin::{AdminError, AdminServer};
+use deployment::Deployment;
 
 /// Flags of `roadstead run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   roadstead run examples/harbor-watch/app.yaml
+  roadstead run ./apps --watch
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
   roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222")]
 pub(super) struct RunArguments {
@@ -41,6 +46,9 @@ pub(super) struct RunArguments {
     /// Longest wait of a component for the reply to a message request.
     #[arg(long, default_value = "300s", value_parser = parse_duration)]
     request_timeout: Duration,
+    /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
+    #[arg(long)]
+    watch: bool,
     /// Time that requests under way are given when the host is told to stop.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
@@ -154,8 +162,15 @@ async fn start(
         .with_http_handler(Arc::new(http));
     let host = builder.start().await?;
     let admin = AdminServer::start(arguments.admin_addr, host.clone()).await?;
-    deploy(&host, set).await?;
+    let mut deployment = Deployment::new(host.clone());
+    let outcome = deployment.apply(set).await;
+    if outcome.running == 0 && outcome.changed > 0 && !arguments.watch {
+        return Err(RunError::NothingRuns { count: outcome.changed });
+    }
     admin.set_deployed();
+    if arguments.watch {
+        tokio::spawn(watch::watch(deployment, arguments.paths.clone(), host.limits().clone()));
+    }
     tracing::info!(
         http = host.http_address().map(tracing::field::display),
         admin = %admin.address(),
@@ -163,19 +178,4 @@ async fn start(
         "ready"
     );
     Ok((host, admin))
-}
-
-/// Starts what the manifests ask for. One workload that fails does not keep the others from running.
-async fn deploy(host: &Arc<Host>, set: &ManifestSet) -> Result<(), RunError> {
-    let mut statuses: Vec<WorkloadStatus> = Vec::new();
-    for document in &set.documents {
-        if let Some(request) = WorkloadRequest::from_document(document) {
-            statuses.push(host.workload_apply(request).await);
-        }
-    }
-    let running = statuses.iter().filter(|status| status.state == WorkloadState::Running).count();
-    match (running, statuses.len()) {
-        (0, count) if count > 0 => Err(RunError::NothingRuns { count }),
-        _ => Ok(()),
-    }
 }

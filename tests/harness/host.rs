@@ -31,6 +31,12 @@ impl Options {
         self
     }
 
+    /// A flag without a value.
+    pub fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     pub fn nats(self, server: &NatsServer) -> Self {
         self.flag("--data-nats-url", &server.url())
     }

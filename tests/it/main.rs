@@ -17,4 +17,5 @@ mod faults;
 mod lifetimes;
 mod main_job;
 mod messaging;
+mod reload;
 mod streaming;

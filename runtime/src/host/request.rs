@@ -10,7 +10,7 @@ use roadstead_config::{
 use crate::WorkloadId;
 
 /// A workload to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadRequest {
     pub id: WorkloadId,
     pub spec: WorkloadSpec,
@@ -23,7 +23,7 @@ pub struct WorkloadRequest {
 }
 
 /// Which HTTP requests reach a workload, and how long they may take.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TriggerSpec {
     pub host: HostPattern,
     pub paths: Vec<PathMatch>,

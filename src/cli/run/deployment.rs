@@ -1,0 +1,102 @@
+//! From a set of manifests to running workloads, and from one set to the next: only what changed is touched.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use roadstead_config::{ImageReference, ManifestSet};
+use roadstead_runtime::{
+    WorkloadId,
+    host::{Host, HostApi, WorkloadRequest, WorkloadState},
+};
+
+/// What tells one state of a file from another; `None` while it is not there.
+pub(super) type FileState = Option<(u64, SystemTime)>;
+
+/// The state of the file at `path`.
+pub(super) fn file_state(path: &Path) -> FileState {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
+}
+
+/// A workload as it was asked for last, with the state of its components' files.
+#[derive(PartialEq)]
+struct Asked {
+    request: WorkloadRequest,
+    components: Vec<(PathBuf, FileState)>,
+}
+
+/// The workloads that the manifests ask for, on a host.
+pub(super) struct Deployment {
+    host: Arc<Host>,
+    asked: BTreeMap<WorkloadId, Asked>,
+}
+
+/// How many workloads of a set run, and how many were tried.
+pub(super) struct Outcome {
+    pub(super) running: usize,
+    pub(super) changed: usize,
+}
+
+impl Deployment {
+    pub(super) fn new(host: Arc<Host>) -> Self {
+        Self { host, asked: BTreeMap::new() }
+    }
+
+    /// Makes the host run what `set` asks for. One workload that fails does not keep the others from running, and
+    /// one that fails to replace an older form of itself leaves that running.
+    pub(super) async fn apply(&mut self, set: &ManifestSet) -> Outcome {
+        let wanted: BTreeMap<WorkloadId, Asked> = set
+            .documents
+            .iter()
+            .filter_map(WorkloadRequest::from_document)
+            .map(|request| (request.id.clone(), Asked { components: component_files(&request), request }))
+            .collect();
+        let gone: Vec<WorkloadId> = self.asked.keys().filter(|id| !wanted.contains_key(id)).cloned().collect();
+        for id in &gone {
+            self.host.workload_stop(id).await;
+        }
+        let is_changed = |(id, asked): &(&WorkloadId, &Asked)| self.asked.get(id) != Some(*asked);
+        let changed: Vec<&WorkloadRequest> =
+            wanted.iter().filter(is_changed).map(|(_, asked)| &asked.request).collect();
+        let outcome_changed = gone.len() + changed.len();
+        // A route may pass from one changed workload to another: what fails at first has a second try after the rest.
+        let failed = self.start_all(changed).await;
+        self.start_all(failed).await;
+        self.asked = wanted;
+        let statuses = self.host.status().workloads;
+        let running = statuses.iter().filter(|status| status.state == WorkloadState::Running).count();
+        Outcome { running, changed: outcome_changed }
+    }
+
+    /// Starts or replaces each; gives back those that failed.
+    async fn start_all<'a>(&self, requests: Vec<&'a WorkloadRequest>) -> Vec<&'a WorkloadRequest> {
+        let mut failed = Vec::new();
+        for request in requests {
+            if self.host.workload_apply(request.clone()).await.reason.is_some() {
+                failed.push(request);
+            }
+        }
+        failed
+    }
+
+    /// The files of all components, for those who watch them.
+    pub(super) fn component_paths(&self) -> impl Iterator<Item = &Path> {
+        self.asked.values().flat_map(|asked| asked.components.iter().map(|(path, _)| path.as_path()))
+    }
+}
+
+fn component_files(request: &WorkloadRequest) -> Vec<(PathBuf, FileState)> {
+    let files = request.spec.components.iter().filter_map(|component| match &component.image {
+        ImageReference::File(path) => {
+            let folder = Path::new(component.image_place.file.as_ref()).parent().unwrap_or(Path::new(""));
+            Some(folder.join(path))
+        }
+        ImageReference::Oci(_) => None,
+    });
+    files.map(|path| (path.clone(), file_state(&path))).collect()
+}

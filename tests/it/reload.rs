@@ -1,0 +1,126 @@
+//! `--watch`: what changes is deployed, what is not valid changes nothing, and no request is lost meanwhile.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use http::StatusCode;
+
+use crate::harness::{
+    eventually, guests,
+    host::{Host, Options, write_application},
+    manifest::{trigger, worker},
+};
+
+struct Watched {
+    host: Host,
+}
+
+impl Watched {
+    fn start(manifest: &str) -> Self {
+        Self { host: Host::start_with(manifest, Options::default().switch("--watch")) }
+    }
+
+    fn write(&self, manifest: &str) {
+        write_application(self.host.folder.path(), manifest);
+    }
+
+    async fn logged(&self, text: &str, times: usize) {
+        eventually(&format!("{text} is logged"), async || {
+            (self.host.log().matches(text).count() >= times).then_some(())
+        })
+        .await;
+    }
+
+    async fn status(&self, host: &str) -> StatusCode {
+        self.host.client(host).get("/hello").send().await.status
+    }
+}
+
+#[tokio::test]
+async fn workloads_come_change_and_go() {
+    let one = trigger("one", "one.test", "probe-gateway");
+    let watched = Watched::start(&one.yaml());
+    watched.write(&(one.yaml() + &trigger("two", "two.test", "bare-http").yaml()));
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(watched.status("two.test").await, StatusCode::OK);
+
+    // The route of one passes to two in a single change.
+    watched
+        .write(&(trigger("one", "new.test", "probe-gateway").yaml() + &trigger("two", "one.test", "bare-http").yaml()));
+    watched.logged("\"reloaded\"", 2).await;
+    assert_eq!(watched.status("new.test").await, StatusCode::OK);
+    assert_eq!(watched.status("one.test").await, StatusCode::OK);
+    assert_eq!(watched.status("two.test").await, StatusCode::NOT_FOUND);
+
+    watched.write(&trigger("two", "one.test", "bare-http").yaml());
+    watched.logged("\"reloaded\"", 3).await;
+    assert_eq!(watched.status("new.test").await, StatusCode::NOT_FOUND);
+    assert_eq!(watched.host.workload("one").await, serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_not_valid_changes_nothing() {
+    let good = trigger("one", "one.test", "bare-http").yaml();
+    let watched = Watched::start(&good);
+    watched.write(&good.replace("timeout:", "timeuot:"));
+    watched.logged("what was running goes on unchanged", 1).await;
+    assert!(watched.host.log().contains("did you mean timeout?"));
+    assert_eq!(watched.status("one.test").await, StatusCode::OK);
+    watched.write(&good.replace("one.test", "two.test"));
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(watched.status("two.test").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_run_leaves_the_old_one_serving() {
+    let watched = Watched::start(&trigger("one", "one.test", "bare-http").yaml());
+    let component = watched.host.folder.path().join("bare-http.wasm");
+    fs::write(&component, "half a file").unwrap();
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(watched.status("one.test").await, StatusCode::OK);
+    let status = watched.host.workload("one").await;
+    assert_eq!(status["state"], "WORKLOAD_STATE_RUNNING");
+    assert!(status["reason"].as_str().unwrap().contains("is not WebAssembly"), "{status}");
+
+    fs::copy(guests::path("probe-gateway"), &component).unwrap();
+    watched.logged("\"reloaded\"", 2).await;
+    assert_eq!(watched.host.client("one.test").get("/count").send().await.text(), "1");
+    assert!(watched.host.workload("one").await["reason"].is_null());
+}
+
+#[tokio::test]
+async fn no_request_is_lost_while_workloads_are_replaced() {
+    let manifest = |version: u32| {
+        trigger("gateway", "probe.test", "probe-gateway").timeout(&format!("{}s", 10 + version)).yaml()
+            + &worker("worker", "probe.work", &[&format!("poolSize: {}", 2 + version)])
+    };
+    let watched = Watched::start(&manifest(0));
+    let (ended, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let askers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, ended, asked) = (watched.host.client("probe.test"), ended.clone(), asked.clone());
+            tokio::spawn(async move {
+                while !ended.load(Ordering::Relaxed) {
+                    let answer = client.post("/request?subject=probe.work").body("echo:x").send().await;
+                    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "x".into()));
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for version in 1..=3 {
+        watched.write(&manifest(version));
+        watched.logged("\"reloaded\"", version as usize).await;
+    }
+    ended.store(true, Ordering::Relaxed);
+    for asker in askers {
+        asker.await.unwrap();
+    }
+    assert!(asked.load(Ordering::Relaxed) > 100);
+    assert_eq!(watched.host.workload("worker").await["components"][0]["pool"]["size"], 5);
+}
