@@ -24,6 +24,7 @@ use crate::{
     DeployError, HostHandler, TriggerBinding, WorkloadId,
     dispatch::Dispatch,
     engine::EngineWithClock,
+    support,
     workload::{Foundry, Workload},
 };
 
@@ -121,6 +122,9 @@ impl Host {
             return WorkloadStatus::failed(&id, &request, error_text(&error));
         }
         self.count_states();
+        for warning in support::warnings(&request.spec) {
+            tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
+        }
         let result = self.start(&request).await;
         match result {
             Ok(workload) => {

@@ -22,6 +22,7 @@ mod plan;
 pub mod plugin;
 mod pool;
 mod state;
+mod support;
 mod workload;
 
 pub use call::{Call, TraceContext, TraceId};

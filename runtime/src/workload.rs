@@ -21,6 +21,7 @@ use crate::{
     plan::ComponentPlan,
     plugin::{Activation, ComponentBinding, HostPlugin},
     pool::PoolBounds,
+    support,
 };
 
 /// Time that a component has to make its first instance.
@@ -64,7 +65,7 @@ impl Foundry {
         spec: &WorkloadSpec,
         replicas: u32,
     ) -> Result<Workload, DeployError> {
-        refuse_unsupported(spec)?;
+        support::refuse(spec)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
         let mut components = Vec::with_capacity(spec.components.len());
         for component in &spec.components {
@@ -280,36 +281,4 @@ fn interfaces(
         .collect::<Result<_, _>>()?;
     let exports = ty.exports(compiled.engine()).filter_map(|(name, _)| name.parse().ok()).collect();
     Ok((imports, exports))
-}
-
-/// What the published format has and this version does not do is refused, never left out in silence.
-fn refuse_unsupported(spec: &WorkloadSpec) -> Result<(), DeployError> {
-    let refuse =
-        |place: &SourcePlace, feature, reason| Err(DeployError::Unsupported { place: place.clone(), feature, reason });
-    if let Some(service) = &spec.service {
-        return refuse(&service.place, "service", "this version runs components only");
-    }
-    if let Some(volume) = spec.volumes.first() {
-        return refuse(&volume.place, "volumes", "this version mounts no volumes");
-    }
-    let referenced =
-        |variables: &manifest::Variables| !variables.config_from.is_empty() || !variables.secret_from.is_empty();
-    if let Some(entry) = spec.host_interfaces.iter().find(|entry| referenced(&entry.config)) {
-        return refuse(
-            &entry.place,
-            "configFrom and secretFrom",
-            "a host that runs from files has no such objects; use config",
-        );
-    }
-    for component in &spec.components {
-        let local = &component.local_resources;
-        if referenced(&local.environment) {
-            let reason = "a host that runs from files has no such objects; use environment.config";
-            return refuse(&component.place, "configFrom and secretFrom", reason);
-        }
-        if !local.allowed_hosts.is_empty() {
-            tracing::warn!(component = %component.name, "allowedHosts: this version sends no outgoing HTTP requests");
-        }
-    }
-    Ok(())
 }

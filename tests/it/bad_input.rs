@@ -140,6 +140,21 @@ async fn what_this_version_does_not_do_is_refused() {
 }
 
 #[tokio::test]
+async fn what_has_no_effect_is_said() {
+    let more = "localResources: {allowedHosts: [example.com], cpuLimit: 1}";
+    let host = Host::start(&worker("worker", "probe.work", &[more]));
+    let status = host.workload("worker").await;
+    assert_eq!(status["state"], "WORKLOAD_STATE_RUNNING");
+    assert_eq!(
+        status["warnings"],
+        serde_json::json!([
+            "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
+            "component probe-worker: cpuLimit has no effect: this version bounds wall time only, by the call's deadline",
+        ])
+    );
+}
+
+#[tokio::test]
 async fn a_pool_that_is_too_large() {
     let manifest = worker("bad", "probe.work", &["poolSize: 1001"]);
     let reason = reason_of(&manifest, |_| {}).await;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Entry, Host, WorkloadRequest};
-use crate::{WorkloadId, component::PoolStatus};
+use crate::{WorkloadId, component::PoolStatus, support};
 
 /// The published states of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,6 +45,9 @@ pub struct WorkloadStatus {
     /// Why the state is an error, or why a replacement did not come to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the manifest asks for and has no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     pub replicas: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerStatus>,
@@ -106,6 +109,7 @@ impl WorkloadStatus {
             name: id.name.to_string(),
             state: WorkloadState::NotFound,
             reason: None,
+            warnings: Vec::new(),
             replicas: 0,
             trigger: None,
             components: Vec::new(),
@@ -136,6 +140,7 @@ impl WorkloadStatus {
         Self {
             state: entry.state,
             reason: entry.reason.clone(),
+            warnings: support::warnings(&request.spec),
             replicas: request.replicas,
             trigger,
             components: components.collect(),
