@@ -4,6 +4,7 @@
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 mod asking;
+mod hoarding;
 mod misbehaviour;
 mod streaming;
 
@@ -38,6 +39,8 @@ impl wasip2::exports::http::incoming_handler::Guest for ProbeGateway {
             }
             "/fail-midbody" => misbehaviour::fail_midbody(outparam),
             "/short-body" => misbehaviour::short_body(outparam),
+            "/host-calls" => hoarding::host_calls(),
+            "/memory-fill" => hoarding::memory_fill(&query),
             "/request" => answer(outparam, asking::request(&query, &request)),
             "/publish" => answer(outparam, asking::publish(&query, &request)),
             path => answer(outparam, plain(path, &query, &request)),
@@ -59,6 +62,13 @@ fn plain(path: &str, query: &Query, request: &IncomingRequest) -> Response {
         }
         "/alloc" => misbehaviour::alloc(query),
         "/log" => asking::log(query),
+        "/hoard-fields" => hoarding::fields(query),
+        "/hoard-bodies" => hoarding::bodies(query),
+        "/hoard-sockets" => hoarding::sockets(query),
+        "/hoard-outputs" => hoarding::outputs(query),
+        "/response-headers" => hoarding::headers(query),
+        "/random" => hoarding::random(query),
+        "/output" => hoarding::output(query),
         "/headers" => Response::text(200, headers(request)),
         "/env" => Response::text(200, environment()),
         _ => Response::text(404, "the probe has no such path\n"),
