@@ -92,16 +92,34 @@ limits! {
     memory_slot_bytes_max = 1_073_741_824 Bytes;
     /// Instances alive at a time, over all workloads.
     instances_max = 1_000 Count;
+    /// Instances alive at a time of all workloads of one namespace; one with several memories counts for each.
+    tenant_instances_max = 500 Count;
     /// Fresh instances alive at a time for one workload.
     workload_instances_max = 256 Count;
-    /// Core instances and linear memories of one component.
+    /// Time that a component with a pool has to make its first instance.
+    start_timeout_ms = 10_000 Milliseconds;
+    /// Core instances, linear memories and tables of one component, each.
     component_memories_max = 32 Count;
-    /// Host resources (streams, requests, bodies and the like) that one instance may hold.
-    table_entries_max = 10_000 Count;
+    /// Host resources (streams, requests, bodies and the like) that one instance may hold. What a guest may make the
+    /// host hold for it is at most this many times the larger of `guest_header_bytes_max` and twice
+    /// `guest_body_chunk_bytes_max`.
+    table_entries_max = 2_000 Count;
+    /// Handles of resources, its own and the host's, that the components of one instance may hold.
+    component_handles_max = 10_000 Count;
     /// Bytes that one host call may copy in from a guest.
     hostcall_bytes_max = 16_777_216 Bytes;
     /// Size of the headers that a guest may build.
-    guest_header_bytes_max = 131_072 Bytes;
+    guest_header_bytes_max = 65_536 Bytes;
+    /// Bytes of a response's body that a guest may write at once; one more such piece waits.
+    guest_body_chunk_bytes_max = 65_536 Bytes;
+    /// Size of a response's body.
+    response_body_bytes_max = 1_073_741_824 Bytes;
+    /// Random bytes that a guest may ask for at once.
+    random_bytes_max = 1_048_576 Bytes;
+    /// Names and values of a component's environment together.
+    environment_bytes_max = 65_536 Bytes;
+    /// Names and values of a component's configuration, and of each interface's, together.
+    config_bytes_max = 262_144 Bytes;
     /// Native stack of a guest.
     guest_stack_bytes_max = 524_288 Bytes;
     /// Size of a component before compilation.

@@ -99,7 +99,9 @@ impl From<&CallError> for Answer {
         match error {
             CallError::Deadline => answer(StatusCode::GATEWAY_TIMEOUT),
             CallError::Fault { .. } => answer(StatusCode::BAD_GATEWAY),
-            CallError::WorkloadBusy { .. } => answer(StatusCode::TOO_MANY_REQUESTS).retry(),
+            CallError::WorkloadBusy { .. } | CallError::TenantBusy { .. } => {
+                answer(StatusCode::TOO_MANY_REQUESTS).retry()
+            }
             CallError::HostBusy { .. } | CallError::AdmissionTimeout { .. } | CallError::NotRunning => {
                 answer(StatusCode::SERVICE_UNAVAILABLE).retry()
             }

@@ -11,10 +11,11 @@ use std::{
 };
 
 use roadstead_config::Limits;
+use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-/// Core instances that the components of a host may have on average; toolchains make two or three of each.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
+/// Tables that come with an instance's slot; toolchains make two or three a component.
+const TABLES_PER_SLOT: u32 = 4;
 /// Bytes of host stack above the guest's own on each fiber.
 const HOST_STACK_BYTES: usize = 1 << 20;
 /// Bytes of each slot that stay mapped between two instances, so that small guests do not fault pages anew.
@@ -49,6 +50,15 @@ impl EngineWithClock {
     }
 }
 
+/// How many of the host's slots an instance of `component` takes: one for each of its memories, so that a tenant with
+/// components of many memories does not take the memories of others.
+pub(crate) fn slots_of(component: &Component) -> u32 {
+    component.resources_required().map_or(1, |needs| {
+        let for_tables = needs.num_tables.div_ceil(TABLES_PER_SLOT);
+        needs.num_memories.max(for_tables).max(1)
+    })
+}
+
 impl Drop for EngineWithClock {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -59,14 +69,17 @@ fn config(limits: &Limits) -> Config {
     let instances = clamp_u32(limits.instances_max);
     let stack_bytes = clamp_usize(limits.guest_stack_bytes_max);
     let mut pool = PoolingAllocationConfig::new();
+    let per_component = clamp_u32(limits.component_memories_max);
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        // A bound on their number alone: core instances have no slots of their own.
+        .total_core_instances(instances.saturating_mul(per_component))
         .total_memories(instances)
-        .total_tables(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_tables(instances.saturating_mul(TABLES_PER_SLOT))
         .total_stacks(instances)
         .table_elements(TABLE_ELEMENTS_MAX)
-        .max_memories_per_component(clamp_u32(limits.component_memories_max))
-        .max_core_instances_per_component(clamp_u32(limits.component_memories_max))
+        .max_memories_per_component(per_component)
+        .max_tables_per_component(per_component)
+        .max_core_instances_per_component(per_component)
         .max_memory_size(clamp_usize(limits.memory_slot_bytes_max))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES);

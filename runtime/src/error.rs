@@ -57,6 +57,9 @@ pub enum CallError {
     /// The workload's own bound on calls at a time, or on waiting calls, is reached.
     #[error("the workload has as many calls as it may: {bound} = {limit}")]
     WorkloadBusy { bound: &'static str, limit: u64 },
+    /// The bound of the workload's namespace on instances is reached.
+    #[error("the namespace has as many instances as it may: tenant_instances_max = {limit}")]
+    TenantBusy { limit: u64 },
     /// The host's own bound is reached.
     #[error("the host has as many instances as it may: {bound} = {limit}")]
     HostBusy { bound: &'static str, limit: u64 },
@@ -80,6 +83,7 @@ impl CallError {
             Self::Deadline => "deadline",
             Self::Fault { kind, .. } => kind.as_str(),
             Self::WorkloadBusy { .. } => "workload-busy",
+            Self::TenantBusy { .. } => "tenant-busy",
             Self::HostBusy { .. } => "host-busy",
             Self::AdmissionTimeout { .. } => "admission-timeout",
             Self::NotRunning => "not-running",
@@ -92,6 +96,7 @@ impl CallError {
             Self::Deadline => "the component did not answer in time".into(),
             Self::Fault { kind, .. } => format!("the component failed ({})", kind.as_str()),
             Self::WorkloadBusy { .. } => "the workload has as many calls as it may; try again later".into(),
+            Self::TenantBusy { .. } => "the namespace has as many calls as it may; try again later".into(),
             Self::HostBusy { .. } => "the host has as many calls as it may; try again later".into(),
             Self::AdmissionTimeout { .. } => "no instance became free in time; try again later".into(),
             Self::NotRunning => "the workload is not running; try again later".into(),
@@ -133,6 +138,15 @@ pub enum DeployError {
     InterfaceNotOffered { name: InterfaceName, place: SourcePlace, offered: Vec<String> },
     #[error("{place}: component {component} cannot be linked: {detail}")]
     Link { component: String, place: SourcePlace, detail: String },
+    #[error("{place}: the {what} of component {component} has {found} bytes; it may have {max} ({limit})")]
+    SettingsTooLarge {
+        place: SourcePlace,
+        component: String,
+        what: &'static str,
+        found: usize,
+        max: u64,
+        limit: &'static str,
+    },
     #[error("{place}: component {component} cannot be started: {detail}")]
     Start { component: String, place: SourcePlace, detail: String },
     #[error("{place}: {message}")]

@@ -64,6 +64,7 @@ impl Dispatch for HttpTarget {
         let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call.clone())?;
         component.metrics.created_fresh.inc();
 
+        let bytes_left = component.shared.limits.response_body_bytes_max;
         let (head_sender, head) = oneshot::channel();
         let outcome = Outcome::default();
         let run = GuestRun {
@@ -84,7 +85,9 @@ impl Dispatch for HttpTarget {
         });
         let guest = GuestTask { task: Some(task), outcome };
         match head.await {
-            Ok(Ok(response)) => Ok(response.map(|body| ResponseBody::new(GuestBody { body: Some(body), guest }))),
+            Ok(Ok(response)) => {
+                Ok(response.map(|body| ResponseBody::new(GuestBody { body: Some(body), guest, bytes_left })))
+            }
             Ok(Err(code)) => Err(CallError::fault(FaultKind::GuestError, format!("the guest answered {code:?}"))),
             Err(_) => {
                 Err(guest.end().await.err().unwrap_or_else(|| {
@@ -203,6 +206,8 @@ impl Drop for GuestTask {
 struct GuestBody {
     body: Option<HyperOutgoingBody>,
     guest: GuestTask,
+    /// What the response may still have (`response_body_bytes_max`).
+    bytes_left: u64,
 }
 
 impl http_body::Body for GuestBody {
@@ -213,7 +218,18 @@ impl http_body::Body for GuestBody {
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         match frame {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match self.bytes_left.checked_sub(bytes) {
+                    Some(left) => self.bytes_left = left,
+                    None => {
+                        self.body = None;
+                        let detail = "the response body is larger than response_body_bytes_max";
+                        return Poll::Ready(Some(Err(CallError::fault(FaultKind::GuestError, detail))));
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             Some(Err(error)) => {
                 self.body = None;
                 let broken = || CallError::fault(FaultKind::GuestError, format!("the response broke off: {error}"));
@@ -240,5 +256,22 @@ impl http_body::Body for GuestBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_body_has_a_size() {
+        for (bytes_left, whole) in [(5, true), (4, false)] {
+            let body = Full::new(Bytes::from_static(b"12345")).map_err(|never| match never {}).boxed_unsync();
+            let guest = GuestTask { task: None, outcome: Outcome::default() };
+            let collected = GuestBody { body: Some(body), guest, bytes_left }.collect().await;
+            assert_eq!(collected.is_ok(), whole, "{bytes_left}");
+        }
     }
 }

@@ -24,14 +24,14 @@ const TICKS_BETWEEN_YIELDS: u64 = 1;
 pub(crate) struct HostShared {
     pub(crate) engine: Engine,
     pub(crate) limits: Arc<Limits>,
-    /// One permit for each instance that the host may hold (`instances_max`).
+    /// One permit for each slot of an instance that the host may hold (`instances_max`).
     pub(crate) instance_slots: Arc<Semaphore>,
 }
 
 /// A store that counts as an instance of the host until it is dropped.
 pub(crate) struct LiveStore {
     pub(crate) store: Store<InstanceState>,
-    _slot: OwnedSemaphorePermit,
+    _slots: [OwnedSemaphorePermit; 2],
     _alive: CountedAlive,
 }
 
@@ -44,7 +44,7 @@ impl Drop for CountedAlive {
 }
 
 impl LiveStore {
-    /// Makes a store for `call`; refused when the host is full.
+    /// Makes a store for `call`; refused when the tenant or the host is full.
     pub(crate) fn new(
         shared: &HostShared,
         plan: &Arc<ComponentPlan>,
@@ -52,20 +52,26 @@ impl LiveStore {
         call: Call,
     ) -> Result<Self, CallError> {
         let limits = &shared.limits;
+        let tenant_slot = plan
+            .tenant_slots
+            .clone()
+            .try_acquire_many_owned(plan.slots)
+            .map_err(|_| CallError::TenantBusy { limit: limits.tenant_instances_max })?;
         let slot = shared
             .instance_slots
             .clone()
-            .try_acquire_owned()
+            .try_acquire_many_owned(plan.slots)
             .map_err(|_| CallError::HostBusy { bound: "instances_max", limit: limits.instances_max })?;
         let state = InstanceState::new(plan.clone(), limits, call);
         let mut store = Store::try_new(&shared.engine, state)
             .map_err(|error| CallError::fault(FaultKind::Instantiation, detail(&error)))?;
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes_max).unwrap_or(usize::MAX));
+        store.set_max_component_handles(usize::try_from(limits.component_handles_max).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(on_tick);
         store.set_epoch_deadline(TICKS_BETWEEN_YIELDS);
         alive.inc();
-        Ok(Self { store, _slot: slot, _alive: CountedAlive(alive.clone()) })
+        Ok(Self { store, _slots: [tenant_slot, slot], _alive: CountedAlive(alive.clone()) })
     }
 
     /// Reads how a guarded piece of work on this store ended.

@@ -23,6 +23,7 @@ pub mod plugin;
 mod pool;
 mod state;
 mod support;
+mod tenant;
 mod workload;
 
 pub use call::{Call, TraceContext, TraceId};

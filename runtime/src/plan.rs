@@ -7,6 +7,7 @@ use std::{
 };
 
 use roadstead_config::{InterfaceName, ResourceName};
+use tokio::sync::Semaphore;
 use wasmtime::component::InstancePre;
 
 use crate::{InstanceState, WorkloadId, plugin::BoundState};
@@ -18,6 +19,10 @@ pub(crate) struct ComponentPlan {
     pub(crate) pre: InstancePre<InstanceState>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) memory_bytes_max: usize,
+    /// The namespace's share of the host's instances.
+    pub(crate) tenant_slots: Arc<Semaphore>,
+    /// How many of the share, and of the host's own, one instance takes.
+    pub(crate) slots: u32,
     /// Exports that a plugin was granted to call.
     pub(crate) granted_exports: Vec<InterfaceName>,
     pub(crate) max_invocations: Option<NonZeroU32>,

@@ -36,6 +36,7 @@ impl InstanceState {
             .arg(plan.name.as_str())
             .stdout(LogStream::stdout(log.clone()))
             .stderr(LogStream::stderr(log.clone()))
+            .max_random_size(limits.random_bytes_max)
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(usize::try_from(limits.guest_header_bytes_max).unwrap_or(usize::MAX));
@@ -43,7 +44,18 @@ impl InstanceState {
         table.set_max_capacity(usize::try_from(limits.table_entries_max).unwrap_or(usize::MAX));
         let cores_max = usize::try_from(limits.component_memories_max).unwrap_or(usize::MAX);
         let limiter = StoreLimiter::new(plan.memory_bytes_max, cores_max);
-        Self { wasi, http, hooks: OutgoingHttp, table, log, plan, call, call_state: http::Extensions::new(), limiter }
+        let body_chunk_bytes_max = usize::try_from(limits.guest_body_chunk_bytes_max).unwrap_or(usize::MAX).max(1);
+        Self {
+            wasi,
+            http,
+            hooks: OutgoingHttp { body_chunk_bytes_max },
+            table,
+            log,
+            plan,
+            call,
+            call_state: http::Extensions::new(),
+            limiter,
+        }
     }
 
     /// Prepares a pooled instance for its next call: nothing of the last one is left to see.
@@ -102,7 +114,9 @@ impl WasiHttpView for InstanceState {
 }
 
 /// Outgoing HTTP: `allowedHosts` is empty unless a workload says otherwise, and empty means nowhere.
-struct OutgoingHttp;
+struct OutgoingHttp {
+    body_chunk_bytes_max: usize,
+}
 
 type SendResult = Result<
     (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
@@ -117,5 +131,9 @@ impl WasiHttpHooks for OutgoingHttp {
         _done: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
         Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        self.body_chunk_bytes_max
     }
 }

@@ -1,7 +1,12 @@
 //! What the published format has and this version does not do: refused where the workload could not work without it,
 //! told as a warning where it can. Never left out in silence.
 
-use roadstead_config::manifest::{Component, SourcePlace, Variables, WorkloadSpec};
+use std::collections::BTreeMap;
+
+use roadstead_config::{
+    Limits,
+    manifest::{Component, SourcePlace, Variables, WorkloadSpec},
+};
 
 use crate::DeployError;
 
@@ -24,6 +29,43 @@ pub(crate) fn refuse(spec: &WorkloadSpec) -> Result<(), DeployError> {
         Some(component) => refuse(&component.place, "configFrom and secretFrom", no_objects),
         None => Ok(()),
     }
+}
+
+/// Refuses settings that are too large to be given to every instance.
+pub(crate) fn check_sizes(spec: &WorkloadSpec, limits: &Limits) -> Result<(), DeployError> {
+    let of_interfaces: usize = spec.host_interfaces.iter().map(|entry| size_of_all(&entry.config.config)).sum();
+    spec.components.iter().try_for_each(|component| {
+        let local = &component.local_resources;
+        let checks = [
+            (
+                "environment",
+                size_of_all(&local.environment.config),
+                limits.environment_bytes_max,
+                "environment_bytes_max",
+            ),
+            (
+                "configuration",
+                size_of_all(&local.config).saturating_add(of_interfaces),
+                limits.config_bytes_max,
+                "config_bytes_max",
+            ),
+        ];
+        match checks.into_iter().find(|(_, found, max, _)| *found as u64 > *max) {
+            Some((what, found, max, limit)) => Err(DeployError::SettingsTooLarge {
+                place: component.place.clone(),
+                component: component.name.to_string(),
+                what,
+                found,
+                max,
+                limit,
+            }),
+            None => Ok(()),
+        }
+    })
+}
+
+fn size_of_all(settings: &BTreeMap<String, String>) -> usize {
+    settings.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 fn is_referenced(variables: &Variables) -> bool {

@@ -14,6 +14,7 @@ use crate::{
     Call, DeployError, InstanceState, WorkloadId,
     artifact::read_component,
     component::{ComponentHandle, bound_entry},
+    engine::slots_of,
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
     http_call::HttpTarget,
     instance::HostShared,
@@ -22,10 +23,9 @@ use crate::{
     plugin::{Activation, ComponentBinding, HostPlugin},
     pool::PoolBounds,
     support,
+    tenant::TenantSlots,
 };
 
-/// Time that a component has to make its first instance.
-const WARM_UP: Duration = Duration::from_secs(30);
 /// Bytes of a megabyte, as `memoryLimitMb` counts them.
 const MEGABYTE: usize = 1 << 20;
 
@@ -42,6 +42,7 @@ pub(crate) struct Foundry {
     pub(crate) catalogue: Catalogue,
     pub(crate) metrics: RuntimeMetrics,
     base_linker: Linker<InstanceState>,
+    tenants: TenantSlots,
 }
 
 impl Foundry {
@@ -54,7 +55,8 @@ impl Foundry {
         wasmtime_wasi::p2::add_to_linker_async(&mut base_linker)?;
         add_only_http_to_linker_async(&mut base_linker)?;
         let catalogue = Catalogue::new(&plugins);
-        Ok(Self { shared, plugins, catalogue, metrics, base_linker })
+        let tenants = TenantSlots::new(&shared.limits);
+        Ok(Self { shared, plugins, catalogue, metrics, base_linker, tenants })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
@@ -66,13 +68,15 @@ impl Foundry {
         replicas: u32,
     ) -> Result<Workload, DeployError> {
         support::refuse(spec)?;
+        support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
         let mut components = Vec::with_capacity(spec.components.len());
         for component in &spec.components {
             components.push(Arc::new(self.build_component(id, spec, component, replicas).await?));
         }
+        let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
-            handle.warm(Call::new(WARM_UP)).await.map_err(|error| DeployError::Start {
+            handle.warm(Call::new(start_timeout)).await.map_err(|error| DeployError::Start {
                 component: component.name.to_string(),
                 place: component.place.clone(),
                 detail: error.to_string(),
@@ -113,6 +117,8 @@ impl Foundry {
             pre,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),
             memory_bytes_max: self.memory_bytes_max(component),
+            tenant_slots: self.tenants.of(&id.namespace),
+            slots: slots_of(&compiled),
             granted_exports,
             max_invocations: component.max_invocations,
             bound,

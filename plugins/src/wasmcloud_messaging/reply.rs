@@ -94,7 +94,7 @@ impl From<&CallError> for Failure {
         let code = match error {
             CallError::Deadline => 408,
             CallError::Fault { .. } => 500,
-            CallError::WorkloadBusy { .. } | CallError::AdmissionTimeout { .. } => 429,
+            CallError::WorkloadBusy { .. } | CallError::TenantBusy { .. } | CallError::AdmissionTimeout { .. } => 429,
             CallError::HostBusy { .. } | CallError::NotRunning => 503,
         };
         Self { code, reason: error.public_message(), kind: error.kind() }
