@@ -22,6 +22,9 @@ use crate::{Call, TraceId, WorkloadId};
 /// The `tracing` target of everything that guests say.
 pub const GUEST_LOG_TARGET: &str = "roadstead::guest";
 
+/// Bytes that a guest may write to its standard output at once.
+const WRITE_BYTES_MAX: usize = 8_192;
+
 /// A guest's text as it may stand in a log: control characters escaped, length bounded.
 pub struct LogText<'a> {
     text: &'a str,
@@ -132,28 +135,51 @@ impl GuestLog {
     }
 }
 
-/// A guest's standard output or standard error, a line a message.
+/// A guest's standard output or standard error, a line a message. All handles that a guest opens of it write to one
+/// line: a handle costs the host nothing.
 #[derive(Clone)]
 pub(crate) struct LogStream {
+    line: Arc<Mutex<OpenLine>>,
+}
+
+/// The line that is not at its end yet.
+struct OpenLine {
     log: Arc<GuestLog>,
     name: &'static str,
     level: tracing::Level,
-    line: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl LogStream {
     pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
-        Self { log, name: "stdout", level: tracing::Level::INFO, line: Vec::new() }
+        Self::new(log, "stdout", tracing::Level::INFO)
     }
 
     pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
-        Self { log, name: "stderr", level: tracing::Level::WARN, line: Vec::new() }
+        Self::new(log, "stderr", tracing::Level::WARN)
     }
 
+    fn new(log: Arc<GuestLog>, name: &'static str, level: tracing::Level) -> Self {
+        Self { line: Arc::new(Mutex::new(OpenLine { log, name, level, bytes: Vec::new() })) }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
+    }
+
+    /// Writes what there is of a line: it belongs to the call that ends, not to the next.
+    pub(crate) fn end_line(&self) {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).emit();
+    }
+}
+
+impl OpenLine {
     fn take(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = self.log.message_bytes_max.saturating_sub(self.line.len());
-            self.line.extend(part.iter().take(room));
+            let room = self.log.message_bytes_max.saturating_sub(self.bytes.len()).min(part.len());
+            let (kept, cut) = part.split_at(room);
+            self.bytes.extend_from_slice(kept);
+            self.log.bytes_dropped.fetch_add(cut.len() as u64, Ordering::Relaxed);
             if part.ends_with(b"\n") {
                 self.emit();
             }
@@ -161,7 +187,7 @@ impl LogStream {
     }
 
     fn emit(&mut self) {
-        let line = std::mem::take(&mut self.line);
+        let line = std::mem::take(&mut self.bytes);
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
@@ -170,7 +196,7 @@ impl LogStream {
     }
 }
 
-impl Drop for LogStream {
+impl Drop for OpenLine {
     fn drop(&mut self) {
         self.emit();
     }
@@ -203,7 +229,7 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(self.log.message_bytes_max.max(1))
+        Ok(WRITE_BYTES_MAX)
     }
 }
 
@@ -213,7 +239,7 @@ impl Pollable for LogStream {
 }
 
 impl tokio::io::AsyncWrite for LogStream {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

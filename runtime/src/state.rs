@@ -21,6 +21,7 @@ pub struct InstanceState {
     hooks: OutgoingHttp,
     table: ResourceTable,
     log: Arc<GuestLog>,
+    output: [LogStream; 2],
     plan: Arc<ComponentPlan>,
     call: Call,
     call_state: http::Extensions,
@@ -31,11 +32,13 @@ impl InstanceState {
     pub(crate) fn new(plan: Arc<ComponentPlan>, limits: &Limits, call: Call) -> Self {
         let log = Arc::new(GuestLog::new(plan.workload.clone(), plan.name.clone(), limits));
         log.begin(&call);
+        let output = [LogStream::stdout(log.clone()), LogStream::stderr(log.clone())];
+        let [stdout, stderr] = output.clone();
         let wasi = WasiCtx::builder()
             .envs(&plan.environment)
             .arg(plan.name.as_str())
-            .stdout(LogStream::stdout(log.clone()))
-            .stderr(LogStream::stderr(log.clone()))
+            .stdout(stdout)
+            .stderr(stderr)
             .max_random_size(limits.random_bytes_max)
             .build();
         let mut http = WasiHttpCtx::new();
@@ -51,6 +54,7 @@ impl InstanceState {
             hooks: OutgoingHttp { body_chunk_bytes_max },
             table,
             log,
+            output,
             plan,
             call,
             call_state: http::Extensions::new(),
@@ -66,6 +70,7 @@ impl InstanceState {
     }
 
     pub(crate) fn end_call(&mut self) {
+        self.output.iter().for_each(LogStream::end_line);
         self.log.end();
         self.call_state.clear();
     }
