@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use wasmtime::component::{Component, Type, types::ComponentItem};
 use wasmtime_wasi_http::{
     Error as HttpError, WasiHttpView,
     p2::{
@@ -47,8 +48,34 @@ impl HttpTarget {
     /// When the component does not export the handler as published.
     pub(crate) fn new(component: Arc<ComponentHandle>) -> wasmtime::Result<Self> {
         let pre = ProxyPre::new(component.plan.pre.clone())?;
+        check_handler(component.plan.pre.component())?;
         Ok(Self { component, pre })
     }
+}
+
+/// The bindings look at the handler's type in the first instance; a deployment must know it before.
+fn check_handler(component: &Component) -> wasmtime::Result<()> {
+    let engine = component.engine();
+    let of_type = component.component_type();
+    let exports = of_type.exports(engine).filter(|(name, _)| name.starts_with("wasi:http/incoming-handler@"));
+    for (name, export) in exports {
+        let ComponentItem::ComponentInstance(instance) = export.ty else { continue };
+        let handle = instance.get_export(engine, "handle").map(|export| export.ty);
+        let as_published = match handle {
+            Some(ComponentItem::ComponentFunc(handle)) => {
+                handle.params().len() == 2
+                    && handle.params().all(|(_, ty)| matches!(ty, Type::Own(_)))
+                    && handle.results().len() == 0
+            }
+            _ => false,
+        };
+        if !as_published {
+            return Err(wasmtime::Error::msg(format!(
+                "its export {name} is not func(request: incoming-request, response-out: response-outparam)"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]
