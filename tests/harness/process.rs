@@ -29,6 +29,10 @@ impl Process {
         Self { child, lines }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All output so far, both streams together.
     pub fn output(&self) -> String {
         self.lines.lock().unwrap().join("\n")

@@ -1,0 +1,23 @@
+;; Overwrites a table for ever, and copies it onto itself.
+(component
+  ;; What any HTTP component has: the two handles that the handler gets.
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $outparam))
+
+  (core module $module
+    (table 90000 funcref)
+    (func (export "handle") (param i32 i32)
+      (loop $again
+        (table.fill (i32.const 0) (ref.null func) (i32.const 90000))
+        (table.copy (i32.const 1) (i32.const 0) (i32.const 89999))
+        (br $again)))
+  )
+  (core instance $instance (instantiate $module))
+
+  (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+    (canon lift (core func $instance "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))

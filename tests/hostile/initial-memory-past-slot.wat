@@ -1,0 +1,19 @@
+;; Begins with 2 GiB, which is more than any workload of the host may have.
+(component
+  ;; What any HTTP component has: the two handles that the handler gets.
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $outparam))
+
+  (core module $module
+    (memory 32768)
+    (func (export "handle") (param i32 i32))
+  )
+  (core instance $instance (instantiate $module))
+
+  (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+    (canon lift (core func $instance "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))

@@ -1,0 +1,22 @@
+;; Calls itself for ever while it is instantiated.
+(component
+  ;; What any HTTP component has: the two handles that the handler gets.
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $outparam))
+
+  (core module $module
+    (func $deeper (param i64) (result i64)
+      (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (local.get 0)))
+    (func $start (drop (call $deeper (i64.const 0))))
+    (start $start)
+    (func (export "handle") (param i32 i32))
+  )
+  (core instance $instance (instantiate $module))
+
+  (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+    (canon lift (core func $instance "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))
