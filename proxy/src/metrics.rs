@@ -155,6 +155,7 @@ const REASONS: &[&str] = &[
     "host-panic",
     "instantiation",
     "workload-busy",
+    "tenant-busy",
     "host-busy",
     "admission-timeout",
     "not-running",
