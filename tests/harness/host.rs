@@ -46,6 +46,8 @@ impl Options {
 pub fn roadstead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
     command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+    // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
+    command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
     command
 }
 

@@ -13,6 +13,7 @@ mod harness;
 mod admin;
 mod bad_input;
 mod cli;
+mod compiling;
 mod faults;
 mod lifetimes;
 mod main_job;
