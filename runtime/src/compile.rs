@@ -178,7 +178,7 @@ impl CompileService {
         if let Some(error) = slot.failure() {
             return (Err(error), CodeSource::Memory);
         }
-        if let Some(component) = self.from_disk(key).await {
+        if let Some(component) = self.read_cached(key).await {
             return (Ok((slot.enter(component), Kept::AsItWas)), CodeSource::Disk);
         }
         let result = match self.compile(bytes).await {
@@ -195,7 +195,7 @@ impl CompileService {
     }
 
     /// The cached code, if there is any that is whole and ours.
-    async fn from_disk(&self, key: &ComponentKey) -> Option<Component> {
+    async fn read_cached(&self, key: &ComponentKey) -> Option<Component> {
         let (cache, engine, wanted) = (self.cache.clone()?, self.engine.clone(), *key);
         let read = blocking(move || {
             let Some(artifact) = cache.read(&wanted).map_err(|error| crate::host::error_text(&error))? else {
