@@ -14,6 +14,7 @@ mod admin;
 mod bad_input;
 mod cli;
 mod faults;
+mod languages;
 mod lifetimes;
 mod main_job;
 mod messaging;
