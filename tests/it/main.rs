@@ -15,6 +15,7 @@ mod bad_input;
 mod cli;
 mod compiling;
 mod faults;
+mod languages;
 mod lifetimes;
 mod main_job;
 mod messaging;
