@@ -1,6 +1,10 @@
 //! The command line: one file a command. The only place that reads arguments and the environment.
 
+mod compile;
+mod compile_child;
+mod component_cache;
 mod health;
+mod limits;
 mod log;
 mod manifests;
 mod run;
@@ -22,7 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
-  roadstead validate app.yaml            print every problem of a manifest";
+  roadstead validate app.yaml            print every problem of a manifest
+  roadstead compile app.yaml             compile components before they are needed";
 
 #[derive(Subcommand)]
 enum Command {
@@ -30,8 +35,12 @@ enum Command {
     Run(run::RunArguments),
     /// Check manifest files and print all their problems.
     Validate(validate::ValidateArguments),
+    /// Compile components into the cache that hosts start from.
+    Compile(compile::CompileArguments),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
+    #[command(name = compile_child::NAME, hide = true)]
+    CompileChild(compile_child::ChildArguments),
 }
 
 /// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage.
@@ -39,6 +48,8 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::main(arguments),
         Command::Validate(arguments) => validate::main(&arguments),
+        Command::Compile(arguments) => compile::main(&arguments),
+        Command::CompileChild(arguments) => compile_child::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),
     }
 }
@@ -52,4 +63,10 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
         cause = error.source();
     }
     ExitCode::FAILURE
+}
+
+/// An error and what caused it, in one line.
+fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -17,6 +17,13 @@ pub mod host {
     }
 }
 
+/// How components become code, for programs that let a child process of theirs compile, or fill a cache beforehand.
+pub mod compile {
+    pub use roadstead_runtime::compile::{
+        ChildError, CodeSource, CompileError, CompilerProgram, PrecompileError, Precompiled, Precompiler, compile_child,
+    };
+}
+
 /// Capabilities of a host.
 pub mod plugin {
     pub use roadstead_runtime::plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext};

@@ -24,7 +24,7 @@ pub use duration::parse_duration;
 pub use http::{HostName, HostPattern, PathMatch, PathMatchKind, RoutePath};
 pub use image::{ImageReference, PullPolicy};
 pub use interface::{InterfaceName, InterfaceVersion, PackageName};
-pub use limits::Limits;
+pub use limits::{LimitError, LimitSetting, Limits};
 pub use messaging::{ConsumerGroup, MessagingConfig, MessagingConfigError};
 pub use name::{Namespace, ResourceName};
 pub use set::{ManifestSet, load};

@@ -1,6 +1,6 @@
 //! The one table of every bound: name, default, unit and meaning. `docs/limits.md` is checked against it.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,70 @@ pub struct LimitRow {
     pub meaning: &'static str,
 }
 
+/// Why something is no setting of a limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    #[error("is not NAME=VALUE; write for example compile_time_ms=30000")]
+    Form,
+    #[error("{name:?} is no limit{}; docs/limits.md lists them all", suggestion.map(|s| format!("; did you mean {s}?")).unwrap_or_default())]
+    Unknown { name: String, suggestion: Option<&'static str> },
+    #[error("{value:?} is no whole number from 0 to 18446744073709551615, which {name} needs")]
+    Value { name: &'static str, value: String },
+}
+
+impl LimitError {
+    fn unknown(name: &str) -> Self {
+        let distance = |row: &LimitRow| strsim::damerau_levenshtein(name, row.name);
+        let closest = Limits::TABLE.iter().min_by_key(|row| distance(row));
+        let suggestion = closest.filter(|row| distance(row) <= row.name.len() / 3).map(|row| row.name);
+        Self::Unknown { name: name.chars().take(64).collect(), suggestion }
+    }
+}
+
+/// A limit of the table with a value: `NAME=VALUE` as text. Digits of the value may be grouped by `_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitSetting {
+    name: &'static str,
+    value: u64,
+}
+
+impl FromStr for LimitSetting {
+    type Err = LimitError;
+
+    fn from_str(text: &str) -> Result<Self, LimitError> {
+        let (name, value) = text.split_once('=').ok_or(LimitError::Form)?;
+        let row = Limits::TABLE.iter().find(|row| row.name == name).ok_or_else(|| LimitError::unknown(name))?;
+        let wrong = || LimitError::Value { name: row.name, value: value.chars().take(64).collect() };
+        if !value.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        Ok(Self { name: row.name, value: value.replace('_', "").parse().map_err(|_| wrong())? })
+    }
+}
+
+impl fmt::Display for LimitSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+impl Limits {
+    /// These limits with some values replaced; of several for one limit the last one holds.
+    #[must_use]
+    pub fn with(mut self, settings: &[LimitSetting]) -> Self {
+        for setting in settings {
+            // A setting names a row of the table, so there is nothing that could fail.
+            let _ = self.set(setting.name, setting.value);
+        }
+        self
+    }
+
+    /// The values that differ from the defaults: what another process needs to have the same limits.
+    pub fn changed(&self) -> impl Iterator<Item = LimitSetting> {
+        self.values().zip(Self::TABLE).filter(|(setting, row)| setting.value != row.default).map(|(setting, _)| setting)
+    }
+}
+
 macro_rules! limits {
     ($($(#[doc = $meaning:literal])+ $name:ident = $default:literal $unit:ident;)*) => {
         /// Every bound of a host. `Limits::default()` is safe on a public network.
@@ -44,6 +108,23 @@ macro_rules! limits {
         }
 
         impl Limits {
+            /// Gives the limit called `name` another value, in the unit of its row.
+            ///
+            /// # Errors
+            /// When no row of the table has this name.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => return Err(LimitError::unknown(name)),
+                }
+                Ok(())
+            }
+
+            /// All values in the order of the table.
+            pub fn values(&self) -> impl Iterator<Item = LimitSetting> {
+                [$(LimitSetting { name: stringify!($name), value: self.$name },)*].into_iter()
+            }
+
             /// The rows in the order of their declaration.
             pub const TABLE: &'static [LimitRow] = &[
                 $(LimitRow {
@@ -124,6 +205,20 @@ limits! {
     guest_stack_bytes_max = 524_288 Bytes;
     /// Size of a component before compilation.
     component_bytes_max = 104_857_600 Bytes;
+    /// Time that the compilation of one component may take, by the clock.
+    compile_time_ms = 60_000 Milliseconds;
+    /// Address space of the process that compiles one component.
+    compile_memory_bytes_max = 2_147_483_648 Bytes;
+    /// Size of a compiled component.
+    compile_output_bytes_max = 536_870_912 Bytes;
+    /// Components that are compiled at a time; further ones wait.
+    compiles_at_once_max = 2 Count;
+    /// Time for which a component that could not be compiled is refused again without another try.
+    compile_retry_ms = 30_000 Milliseconds;
+    /// Size of all compiled components in the cache directory together; the least recently used are removed first.
+    component_cache_bytes_max = 4_294_967_296 Bytes;
+    /// Compiled components in the cache directory.
+    component_cache_files_max = 10_000 Count;
     /// Bytes that a call may log; the rest is counted and dropped.
     log_bytes_per_call_max = 65_536 Bytes;
     /// Longest single log message; the rest is cut off.
@@ -152,4 +247,45 @@ limits! {
     manifest_nodes_max = 100_000 Count;
     /// Nesting of a manifest.
     manifest_depth_max = 64 Count;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_read_and_written() {
+        let setting: LimitSetting = "compile_time_ms=1_500".parse().unwrap();
+        assert_eq!(setting.to_string(), "compile_time_ms=1500");
+        let limits = Limits::default().with(&[setting]);
+        assert_eq!(limits.compile_time_ms, 1_500);
+        assert_eq!(limits.changed().collect::<Vec<_>>(), [setting]);
+        assert_eq!(Limits::default().with(&limits.changed().collect::<Vec<_>>()), limits);
+    }
+
+    #[test]
+    fn every_row_can_be_set() {
+        for row in Limits::TABLE {
+            let mut limits = Limits::default();
+            limits.set(row.name, 7).unwrap();
+            assert_eq!(
+                limits.changed().map(|setting| setting.to_string()).collect::<Vec<_>>(),
+                [format!("{}=7", row.name)]
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_setting_says_why() {
+        let error = |text: &str| text.parse::<LimitSetting>().unwrap_err();
+        assert_eq!(error("compile_time_ms"), LimitError::Form);
+        assert_eq!(
+            error("compile_time=5"),
+            LimitError::Unknown { name: "compile_time".into(), suggestion: Some("compile_time_ms") }
+        );
+        assert_eq!(error("zzz=5"), LimitError::Unknown { name: "zzz".into(), suggestion: None });
+        for value in ["", "-1", "+1", "_1", "1s", "18446744073709551616"] {
+            assert!(matches!(error(&format!("compile_time_ms={value}")), LimitError::Value { .. }), "{value}");
+        }
+    }
 }

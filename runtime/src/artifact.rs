@@ -37,11 +37,22 @@ pub(crate) async fn read_component(
     let read = |source| DeployError::Read { place: place.clone(), path: shown.clone(), source };
     let folder = Path::new(place.file.as_ref()).parent().unwrap_or(Path::new(""));
     let full = inside(folder, path).await.map_err(read)?;
-    let found = tokio::fs::metadata(&full).await.map_err(read)?.len();
+    read_file(&full, shown, place, bytes_max).await
+}
+
+/// Reads the component file at `path`; errors call it `shown`.
+pub(crate) async fn read_file(
+    path: &Path,
+    shown: String,
+    place: &SourcePlace,
+    bytes_max: u64,
+) -> Result<Bytes, DeployError> {
+    let read = |source| DeployError::Read { place: place.clone(), path: shown.clone(), source };
+    let found = tokio::fs::metadata(path).await.map_err(read)?.len();
     if found > bytes_max {
         return Err(DeployError::TooLarge { place: place.clone(), path: shown, found, max: bytes_max });
     }
-    let bytes = Bytes::from(tokio::fs::read(&full).await.map_err(read)?);
+    let bytes = Bytes::from(tokio::fs::read(path).await.map_err(read)?);
     check_layer(&bytes, place, &shown)?;
     Ok(bytes)
 }

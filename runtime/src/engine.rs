@@ -65,9 +65,14 @@ impl Drop for EngineWithClock {
     }
 }
 
+/// Makes an engine that compiles code for the engines of hosts with the same limits, and reserves no memory for
+/// instances: nothing can be run with it.
+pub(crate) fn compiler_engine(limits: &Limits) -> Result<Engine, EngineError> {
+    Engine::new(&code_config(limits)).map_err(|error| EngineError::Configuration(format!("{error:#}")))
+}
+
 fn config(limits: &Limits) -> Config {
     let instances = clamp_u32(limits.instances_max);
-    let stack_bytes = clamp_usize(limits.guest_stack_bytes_max);
     let mut pool = PoolingAllocationConfig::new();
     let per_component = clamp_u32(limits.component_memories_max);
     pool.total_component_instances(instances)
@@ -83,6 +88,15 @@ fn config(limits: &Limits) -> Config {
         .max_memory_size(clamp_usize(limits.memory_slot_bytes_max))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES);
+    let mut config = code_config(limits);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// All that shapes compiled code. What is added to it elsewhere must not: code that is compiled in another process, or
+/// was on another day, would not fit this one's engine.
+fn code_config(limits: &Limits) -> Config {
+    let stack_bytes = clamp_usize(limits.guest_stack_bytes_max);
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -92,8 +106,7 @@ fn config(limits: &Limits) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .memory_init_cow(true)
         .max_wasm_stack(stack_bytes)
-        .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES));
     config
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{InterfaceName, manifest::SourcePlace};
 
-use crate::{BindError, PluginError, WorkloadId};
+use crate::{BindError, PluginError, WorkloadId, compile::CompileError};
 
 /// How a guest's execution ended badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,8 +125,13 @@ pub enum DeployError {
          a component with `wasm-tools component new`"
     )]
     CoreModule { place: SourcePlace, path: String },
-    #[error("{place}: {path} cannot be compiled: {detail}")]
-    Compile { place: SourcePlace, path: String, detail: String },
+    #[error("{place}: {path} cannot be compiled")]
+    Compile {
+        place: SourcePlace,
+        path: String,
+        #[source]
+        source: CompileError,
+    },
     #[error(
         "{place}: component {component} imports {import}, which its workload does not declare; {}",
         declare(import)

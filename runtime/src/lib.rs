@@ -5,6 +5,7 @@
 
 mod artifact;
 mod call;
+pub mod compile;
 mod component;
 mod dispatch;
 mod engine;

@@ -26,6 +26,41 @@ pub(crate) struct RuntimeMetrics {
     calls: IntCounterVec,
     call_duration: HistogramVec,
     pub(crate) workloads: IntGaugeVec,
+    pub(crate) compiles: CompileMetrics,
+}
+
+/// The metrics of compilation, which belong to no workload: code is shared between them.
+#[derive(Clone)]
+pub(crate) struct CompileMetrics {
+    total: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl CompileMetrics {
+    fn new() -> Result<Self, prometheus::Error> {
+        let total = Opts::new(
+            "roadstead_compile_total",
+            "Components made ready, by source (memory, disk, child, process) and outcome (ok, or what failed).",
+        );
+        let seconds = HistogramOpts::new(
+            "roadstead_compile_duration_seconds",
+            "Time until a component was ready, by source (memory, disk, child, process), failures included.",
+        );
+        Ok(Self {
+            total: IntCounterVec::new(total, &["source", "outcome"])?,
+            seconds: HistogramVec::new(seconds.buckets(DURATION_BUCKETS.to_vec()), &["source"])?,
+        })
+    }
+
+    /// Counts something that `source` gave, or did not.
+    pub(crate) fn count(&self, source: &str, outcome: &str) {
+        self.total.with_label_values(&[source, outcome]).inc();
+    }
+
+    /// Notes how long `source` took.
+    pub(crate) fn observe(&self, source: &str, seconds: f64) {
+        self.seconds.with_label_values(&[source]).observe(seconds);
+    }
 }
 
 impl RuntimeMetrics {
@@ -62,8 +97,9 @@ impl RuntimeMetrics {
                 "Time of calls into a component, waiting apart.",
             )?,
             workloads: IntGaugeVec::new(Opts::new("roadstead_workloads", "Workloads, by state."), &["state"])?,
+            compiles: CompileMetrics::new()?,
         };
-        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(metrics.instances.clone()),
             Box::new(metrics.instances_created.clone()),
             Box::new(metrics.instances_retired.clone()),
@@ -74,6 +110,8 @@ impl RuntimeMetrics {
             Box::new(metrics.calls.clone()),
             Box::new(metrics.call_duration.clone()),
             Box::new(metrics.workloads.clone()),
+            Box::new(metrics.compiles.total.clone()),
+            Box::new(metrics.compiles.seconds.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
         Ok(metrics)

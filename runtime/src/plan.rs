@@ -8,7 +8,7 @@ use std::{
 
 use roadstead_config::{InterfaceName, ResourceName};
 use tokio::sync::Semaphore;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::{InstanceState, WorkloadId, plugin::BoundState};
 
@@ -16,6 +16,8 @@ use crate::{InstanceState, WorkloadId, plugin::BoundState};
 pub(crate) struct ComponentPlan {
     pub(crate) workload: WorkloadId,
     pub(crate) name: ResourceName,
+    /// The compiled component, kept so that another deployment of the same bytes shares its code.
+    pub(crate) _code: Arc<Component>,
     pub(crate) pre: InstancePre<InstanceState>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) memory_bytes_max: usize,

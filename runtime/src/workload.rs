@@ -13,6 +13,7 @@ use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
 use crate::{
     Call, DeployError, InstanceState, WorkloadId,
     artifact::read_component,
+    compile::CompileService,
     component::{ComponentHandle, bound_entry},
     engine::slots_of,
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
@@ -41,6 +42,7 @@ pub(crate) struct Foundry {
     pub(crate) plugins: Vec<Arc<dyn HostPlugin>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) metrics: RuntimeMetrics,
+    compiler: CompileService,
     base_linker: Linker<InstanceState>,
     tenants: TenantSlots,
 }
@@ -50,13 +52,14 @@ impl Foundry {
         shared: Arc<HostShared>,
         plugins: Vec<Arc<dyn HostPlugin>>,
         metrics: RuntimeMetrics,
+        compiler: CompileService,
     ) -> wasmtime::Result<Self> {
         let mut base_linker = Linker::new(&shared.engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut base_linker)?;
         add_only_http_to_linker_async(&mut base_linker)?;
         let catalogue = Catalogue::new(&plugins);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, base_linker, tenants })
+        Ok(Self { shared, plugins, catalogue, metrics, compiler, base_linker, tenants })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
@@ -70,9 +73,12 @@ impl Foundry {
         support::refuse(spec)?;
         support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
+        let pools =
+            spec.components.iter().map(|c| self.pool_bounds(c, replicas)).collect::<Result<Vec<_>, DeployError>>()?;
+        let compiled = futures::future::try_join_all(spec.components.iter().map(|c| self.compile(c))).await?;
         let mut components = Vec::with_capacity(spec.components.len());
-        for component in &spec.components {
-            components.push(Arc::new(self.build_component(id, spec, component, replicas).await?));
+        for ((component, code), pool) in spec.components.iter().zip(compiled).zip(pools) {
+            components.push(Arc::new(self.build_component(id, spec, component, code, pool).await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
@@ -90,10 +96,9 @@ impl Foundry {
         id: &WorkloadId,
         spec: &WorkloadSpec,
         component: &manifest::Component,
-        replicas: u32,
+        compiled: Arc<Component>,
+        pool: Option<PoolBounds>,
     ) -> Result<ComponentHandle, DeployError> {
-        let pool = self.pool_bounds(component, replicas)?;
-        let compiled = self.compile(component).await?;
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
@@ -111,14 +116,16 @@ impl Foundry {
         }
         let pre = linker.instantiate_pre(&compiled).map_err(link_error)?;
         let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
+        let slots = slots_of(&compiled);
         let plan = Arc::new(ComponentPlan {
             workload: id.clone(),
             name: component.name.clone(),
+            _code: compiled,
             pre,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),
             memory_bytes_max: self.memory_bytes_max(component),
             tenant_slots: self.tenants.of(&id.namespace),
-            slots: slots_of(&compiled),
+            slots,
             granted_exports,
             max_invocations: component.max_invocations,
             bound,
@@ -186,28 +193,23 @@ impl Foundry {
         asked.unwrap_or(default).min(most)
     }
 
-    async fn compile(&self, component: &manifest::Component) -> Result<Component, DeployError> {
+    async fn compile(&self, component: &manifest::Component) -> Result<Arc<Component>, DeployError> {
         let bytes_max = self.shared.limits.component_bytes_max;
         let bytes = read_component(&component.image, &component.image_place, bytes_max).await?;
-        let engine = self.shared.engine.clone();
         let begun = std::time::Instant::now();
-        let compiled = tokio::task::spawn_blocking(move || {
-            let compiled = Component::from_binary(&engine, &bytes)?;
-            compiled.initialize_copy_on_write_image()?;
-            Ok::<Component, wasmtime::Error>(compiled)
-        })
-        .await;
-        tracing::debug!(component = %component.name, seconds = begun.elapsed().as_secs_f64(), "compiled");
-        let failed = |detail: String| DeployError::Compile {
+        let ready = self.compiler.ready(bytes).await.map_err(|source| DeployError::Compile {
             place: component.image_place.clone(),
             path: component.image.to_string(),
-            detail,
-        };
-        match compiled {
-            Ok(Ok(compiled)) => Ok(compiled),
-            Ok(Err(error)) => Err(failed(format!("{error:#}"))),
-            Err(panicked) => Err(failed(panicked.to_string())),
-        }
+            source,
+        })?;
+        tracing::debug!(
+            component = %component.name,
+            digest = ready.digest,
+            source = ready.source.as_str(),
+            seconds = begun.elapsed().as_secs_f64(),
+            "component ready"
+        );
+        Ok(ready.component)
     }
 }
 

@@ -18,7 +18,12 @@ use roadstead_runtime::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{fail, log, manifests};
+use super::{
+    component_cache::{CacheArguments, compiler},
+    fail,
+    limits::LimitArguments,
+    log, manifests,
+};
 use crate::admin::{AdminError, AdminServer};
 use deployment::Deployment;
 
@@ -56,6 +61,13 @@ pub(super) struct RunArguments {
     #[arg(long, default_value = "roadstead")]
     host_name: String,
     #[command(flatten)]
+    cache: CacheArguments,
+    /// Keep no compiled components, whatever --component-cache-dir says: each start compiles anew.
+    #[arg(long)]
+    no_component_cache: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
     log: log::LogArguments,
 }
 
@@ -73,6 +85,8 @@ enum RunError {
     Admin(#[from] AdminError),
     #[error("the plugins cannot be put together")]
     Plugins(#[source] BuildError),
+    #[error("the path of this program, which compiles components in processes of its own, cannot be found out")]
+    Program(#[source] std::io::Error),
     #[error("none of the {count} workloads could be started")]
     NothingRuns { count: usize },
     #[error("signals cannot be received")]
@@ -86,11 +100,11 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
     }
     // The one TLS provider of the process; that another is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let limits = Limits {
+    let limits = arguments.limits.apply(Limits {
         request_timeout_ms: millis(arguments.request_timeout),
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
-    };
+    });
     let files = match manifests::read(&arguments.paths, &limits) {
         Ok(files) => files,
         Err(error) => return fail(&error),
@@ -130,10 +144,10 @@ async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Res
     };
 
     told_to_stop().await;
-    tracing::info!(timeout_ms = millis(arguments.drain_timeout), "stopping: requests under way may finish");
+    tracing::info!(timeout_ms = host.limits().drain_timeout_ms, "stopping: requests under way may finish");
     admin.set_draining();
     let cut_off = tokio::select! {
-        cut_off = host.stop(arguments.drain_timeout) => cut_off,
+        cut_off = host.stop(Duration::from_millis(host.limits().drain_timeout_ms)) => cut_off,
         () = told_to_stop() => {
             tracing::warn!("told to stop again: ending at once");
             return Ok(());
@@ -153,13 +167,17 @@ async fn start(
         None => Messaging::in_process(),
     };
     let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
-    let builder = HostBuilder::new()
+    let mut builder = HostBuilder::new()
         .with_host_name(&arguments.host_name)
         .with_limits(limits)
+        .with_compiler_program(compiler().map_err(RunError::Program)?)
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(RunError::Plugins)?
         .with_http_handler(Arc::new(http));
+    if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
+        builder = builder.with_component_cache(directory);
+    }
     let host = builder.start().await?;
     let admin = AdminServer::start(arguments.admin_addr, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone());

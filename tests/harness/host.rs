@@ -1,11 +1,12 @@
 //! A running `roadstead run`, as a user starts it.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
+    PATIENCE,
     client::{Client, Response},
     eventually, guests,
     nats::NatsServer,
@@ -23,6 +24,7 @@ pub struct Host {
 #[derive(Default)]
 pub struct Options {
     flags: Vec<String>,
+    ready_within: Option<Duration>,
 }
 
 impl Options {
@@ -37,6 +39,11 @@ impl Options {
         self
     }
 
+    /// Longest wait for readiness, where a component takes long to compile.
+    pub fn ready_within(self, patience: Duration) -> Self {
+        Self { ready_within: Some(patience), ..self }
+    }
+
     pub fn nats(self, server: &NatsServer) -> Self {
         self.flag("--data-nats-url", &server.url())
     }
@@ -46,6 +53,8 @@ impl Options {
 pub fn roadstead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
     command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+    // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
+    command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
     command
 }
 
@@ -86,7 +95,8 @@ impl Host {
         command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);
         command.args(&options.flags);
         let mut process = Process::start(command);
-        let (http, admin) = process.wait_for_line("the host's readiness", |line| {
+        let patience = options.ready_within.unwrap_or(PATIENCE);
+        let (http, admin) = process.wait_for_line_within(patience, "the host's readiness", |line| {
             let event: Value = serde_json::from_str(line).ok()?;
             let address = |field: &str| event[field].as_str()?.parse().ok();
             (event["message"] == "ready").then(|| Some((address("http")?, address("admin")?)))?

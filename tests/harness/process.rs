@@ -40,6 +40,11 @@ impl Process {
 
     /// Waits for a line that `wanted` reads something from.
     pub fn wait_for_line<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_for_line_within(PATIENCE, what, wanted)
+    }
+
+    /// The same for a line that may take longer than other things.
+    pub fn wait_for_line_within<T>(&mut self, patience: Duration, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(found) = self.lines.lock().unwrap().iter().find_map(|line| wanted(line)) {
@@ -49,7 +54,7 @@ impl Process {
                 thread::sleep(Duration::from_millis(50));
                 panic!("the process ended ({status}) before {what}:\n{}", self.output());
             }
-            assert!(begun.elapsed() < PATIENCE, "no line about {what} within {PATIENCE:?}:\n{}", self.output());
+            assert!(begun.elapsed() < patience, "no line about {what} within {patience:?}:\n{}", self.output());
             thread::sleep(Duration::from_millis(10));
         }
     }

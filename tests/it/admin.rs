@@ -24,13 +24,12 @@ async fn metrics_count_requests_by_trigger() {
     }
     client.get("/trap").send().await;
     host.client("unknown.test").get("/").send().await;
-    let of = async |name, labels| host.metric(name, labels).await;
-    assert_eq!(of("roadstead_http_requests_total", &["\"gateway\"", "\"200\""]).await, 3.0);
-    assert_eq!(of("roadstead_http_requests_total", &["\"gateway\"", "\"502\""]).await, 1.0);
-    assert_eq!(of("roadstead_http_requests_total", &["trigger=\"\"", "\"404\""]).await, 1.0);
-    assert_eq!(of("roadstead_http_request_duration_seconds_count", &["\"gateway\""]).await, 4.0);
-    assert_eq!(of("roadstead_pool_size", &["\"worker\""]).await, 2.0);
-    assert_eq!(of("roadstead_workloads", &["running"]).await, 2.0);
+    host.wait_for_metric("roadstead_http_requests_total", &["\"gateway\"", "\"200\""], 3.0).await;
+    host.wait_for_metric("roadstead_http_requests_total", &["\"gateway\"", "\"502\""], 1.0).await;
+    host.wait_for_metric("roadstead_http_requests_total", &["trigger=\"\"", "\"404\""], 1.0).await;
+    host.wait_for_metric("roadstead_http_request_duration_seconds_count", &["\"gateway\""], 4.0).await;
+    host.wait_for_metric("roadstead_pool_size", &["\"worker\""], 2.0).await;
+    host.wait_for_metric("roadstead_workloads", &["running"], 2.0).await;
     let metrics = host.admin("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain"));
     assert!(metrics.text().contains("# HELP roadstead_http_requests_total"));

