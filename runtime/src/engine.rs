@@ -12,7 +12,7 @@ use std::{
 
 use roadstead_config::Limits;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Tables that come with an instance's slot; toolchains make two or three a component.
 const TABLES_PER_SLOT: u32 = 4;
@@ -86,6 +86,8 @@ fn config(limits: &Limits) -> Config {
         .max_tables_per_component(per_component)
         .max_core_instances_per_component(per_component)
         .max_memory_size(clamp_usize(limits.memory_slot_bytes_max))
+        // Where the kernel can tell which pages were written, only those are cleared.
+        .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES);
     let mut config = code_config(limits);
@@ -100,6 +102,8 @@ fn code_config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
+        // Compiled code would look up subtypes in a part of the engine that this build leaves out (GHSA-rc4p-x33f-vpr2).
+        .wasm_gc(false)
         .concurrency_support(false)
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))

@@ -1,18 +1,25 @@
 //! One HTTP request in one fresh instance of a wasi:http 0.2 component.
 //!
-//! The guest runs in a task of its own, so that it can go on while the response is read. The response's body owns the
-//! task: dropped before its end, it ends the guest.
+//! The guest runs in the task of whoever waits for its response, first for the head, then for each piece of the body:
+//! no other task has to be woken, and a small response is there whole when its head is. The response's body owns the
+//! guest: dropped before its end, it ends the guest. A guest that goes on after the end of its body gets a task.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body::Frame;
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 use wasmtime::component::{Component, Type, types::ComponentItem};
 use wasmtime_wasi_http::{
     Error as HttpError, WasiHttpView,
@@ -38,8 +45,8 @@ pub(crate) struct HttpTarget {
     pre: ProxyPre<InstanceState>,
 }
 
-/// How the guest's task ended; set before its store is dropped, so before its body can look finished.
-type Outcome = Arc<Mutex<Option<Result<(), CallError>>>>;
+/// Pieces of a response that are taken before its head is sent; what the engine lets a guest write without being read.
+const FRAMES_AHEAD_MAX: usize = 3;
 
 type HeadSender = oneshot::Sender<Result<http::Response<HyperOutgoingBody>, ErrorCode>>;
 
@@ -86,14 +93,14 @@ impl Dispatch for HttpTarget {
         scheme: http::uri::Scheme,
         call: Call,
     ) -> Result<http::Response<ResponseBody>, CallError> {
-        let place = self.component.enter_fresh()?;
         let component = &self.component;
-        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call.clone())?;
+        let place = component.enter_fresh()?;
+        let deadline = call.deadline;
+        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call)?;
         component.metrics.created_fresh.inc();
 
         let bytes_left = component.shared.limits.response_body_bytes_max;
-        let (head_sender, head) = oneshot::channel();
-        let outcome = Outcome::default();
+        let (head_sender, mut head) = oneshot::channel();
         let run = GuestRun {
             component: component.clone(),
             pre: self.pre.clone(),
@@ -101,20 +108,17 @@ impl Dispatch for HttpTarget {
             request,
             scheme,
             head_sender,
-            deadline: call.deadline,
+            deadline,
+            _place: place,
         };
-        let task = tokio::spawn({
-            let outcome = outcome.clone();
-            async move {
-                let _place = place;
-                run.finish(&outcome).await;
-            }
+        let mut guest = Guest::new(run.finish());
+        let head = poll_fn(|cx| {
+            // Whatever becomes of the guest shows in its response's head: a guest that is over has let go of it.
+            let _ = guest.poll(cx);
+            Pin::new(&mut head).poll(cx)
         });
-        let guest = GuestTask { task: Some(task), outcome };
         match head.await {
-            Ok(Ok(response)) => {
-                Ok(response.map(|body| ResponseBody::new(GuestBody { body: Some(body), guest, bytes_left })))
-            }
+            Ok(Ok(response)) => Ok(response.map(|body| ResponseBody::new(GuestBody::new(body, guest, bytes_left)))),
             Ok(Err(code)) => Err(CallError::fault(FaultKind::GuestError, format!("the guest answered {code:?}"))),
             Err(_) => {
                 Err(guest.end().await.err().unwrap_or_else(|| {
@@ -125,7 +129,7 @@ impl Dispatch for HttpTarget {
     }
 }
 
-/// Everything that the guest's task needs.
+/// Everything that a guest's run needs.
 struct GuestRun {
     component: Arc<ComponentHandle>,
     pre: ProxyPre<InstanceState>,
@@ -134,11 +138,12 @@ struct GuestRun {
     scheme: http::uri::Scheme,
     head_sender: HeadSender,
     deadline: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 impl GuestRun {
-    async fn finish(self, outcome: &Outcome) {
-        let Self { component, pre, mut live, request, scheme, head_sender, deadline } = self;
+    async fn finish(self) -> Result<(), CallError> {
+        let Self { component, pre, mut live, request, scheme, head_sender, deadline, _place } = self;
         let timer = component.metrics.begin_call(deadline);
         let ended = guarded(deadline, handle(&pre, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
@@ -155,7 +160,7 @@ impl GuestRun {
             );
         }
         timer.end(&result);
-        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        result
     }
 }
 
@@ -193,48 +198,102 @@ impl From<RequestBodyError> for HttpError {
     }
 }
 
-/// The running guest; dropped, it is cancelled.
-struct GuestTask {
-    task: Option<JoinHandle<()>>,
-    outcome: Outcome,
+/// A guest that runs when it is polled; dropped before its end, it is cancelled.
+enum Guest {
+    Running(BoxFuture<'static, Result<(), CallError>>),
+    Over(Result<(), CallError>),
 }
 
-impl GuestTask {
-    /// Waits for the guest's end.
-    async fn end(mut self) -> Result<(), CallError> {
-        if let Some(task) = self.task.take()
-            && let Err(error) = task.await
-        {
-            return Err(CallError::fault(FaultKind::HostPanic, error.to_string()));
-        }
-        self.result().unwrap_or(Err(CallError::NotRunning))
+impl Guest {
+    fn new(run: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Self {
+        Self::Running(Box::pin(run))
     }
 
-    /// The outcome, once there is one.
-    fn result(&self) -> Option<Result<(), CallError>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Running(run) = self {
+            *self = Self::Over(ready!(run.as_mut().poll(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    /// Waits for the guest's end.
+    async fn end(self) -> Result<(), CallError> {
+        match self {
+            Self::Running(run) => run.await,
+            Self::Over(result) => result,
+        }
+    }
+
+    /// How the guest failed, when it has.
+    fn failure(&self) -> Option<CallError> {
+        match self {
+            Self::Running(_) | Self::Over(Ok(())) => None,
+            Self::Over(Err(error)) => Some(error.clone()),
+        }
     }
 
     /// Lets the guest go on by itself until it ends or its deadline passes.
     fn detach(&mut self) {
-        self.task = None;
-    }
-}
-
-impl Drop for GuestTask {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
+        if let Self::Running(run) = std::mem::replace(self, Self::Over(Ok(()))) {
+            tokio::spawn(run);
         }
     }
 }
 
-/// A response's body on its way out.
+/// A response's body on its way out. Reading it is what makes the guest go on.
 struct GuestBody {
+    /// Pieces that the guest has written already.
+    ahead: VecDeque<Frame<Bytes>>,
+    /// `None` when nothing more comes than what is ahead.
     body: Option<HyperOutgoingBody>,
-    guest: GuestTask,
+    guest: Guest,
     /// What the response may still have (`response_body_bytes_max`).
     bytes_left: u64,
+}
+
+impl GuestBody {
+    fn new(body: HyperOutgoingBody, guest: Guest, bytes_left: u64) -> Self {
+        let mut this = Self { ahead: VecDeque::new(), body: Some(body), guest, bytes_left };
+        this.look_ahead();
+        this
+    }
+
+    /// Takes what a guest that has returned left behind: most responses are small, and their length is known then.
+    fn look_ahead(&mut self) {
+        let (Some(body), Guest::Over(Ok(()))) = (self.body.as_mut(), &self.guest) else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.ahead.len() < FRAMES_AHEAD_MAX {
+            match Pin::new(&mut *body).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
+                Poll::Ready(None) => {
+                    self.body = None;
+                    return;
+                }
+                // What is wrong with it is told again to whoever reads it.
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// The next piece as the guest wrote it. The guest goes on when there is none.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        let written = Pin::new(&mut *body).poll_frame(cx);
+        if written.is_ready() || matches!(self.guest, Guest::Over(_)) {
+            return written;
+        }
+        let _ = self.guest.poll(cx);
+        Pin::new(body).poll_frame(cx)
+    }
+
+    /// Nothing more comes.
+    fn give_up(&mut self) {
+        self.body = None;
+        self.ahead.clear();
+    }
 }
 
 impl http_body::Body for GuestBody {
@@ -242,15 +301,14 @@ impl http_body::Body for GuestBody {
     type Error = CallError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
-        match frame {
+        let this = &mut *self;
+        match ready!(this.poll_written(cx)) {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match self.bytes_left.checked_sub(bytes) {
-                    Some(left) => self.bytes_left = left,
+                match this.bytes_left.checked_sub(bytes) {
+                    Some(left) => this.bytes_left = left,
                     None => {
-                        self.body = None;
+                        this.give_up();
                         let detail = "the response body is larger than response_body_bytes_max";
                         return Poll::Ready(Some(Err(CallError::fault(FaultKind::GuestError, detail))));
                     }
@@ -258,18 +316,21 @@ impl http_body::Body for GuestBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.body = None;
+                this.give_up();
                 let broken = || CallError::fault(FaultKind::GuestError, format!("the response broke off: {error}"));
-                Poll::Ready(Some(Err(self.guest.result().and_then(Result::err).unwrap_or_else(broken))))
+                Poll::Ready(Some(Err(this.guest.failure().unwrap_or_else(broken))))
             }
             // The channel ends in the same way when the guest finishes its body and when its store goes away, so the
             // end counts only while the guest has not failed.
             None => {
-                self.body = None;
-                match self.guest.result() {
-                    Some(Err(error)) => Poll::Ready(Some(Err(error))),
-                    _ => {
-                        self.guest.detach();
+                this.give_up();
+                match this.guest.failure() {
+                    Some(error) => {
+                        this.guest = Guest::Over(Ok(()));
+                        Poll::Ready(Some(Err(error)))
+                    }
+                    None => {
+                        this.guest.detach();
                         Poll::Ready(None)
                     }
                 }
@@ -278,11 +339,16 @@ impl http_body::Body for GuestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_none()
+        self.body.is_none() && self.ahead.is_empty() && matches!(self.guest, Guest::Over(Ok(())))
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => {
+                SizeHint::with_exact(self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum())
+            }
+        }
     }
 }
 
@@ -296,8 +362,7 @@ mod tests {
     async fn a_response_body_has_a_size() {
         for (bytes_left, whole) in [(5, true), (4, false)] {
             let body = Full::new(Bytes::from_static(b"12345")).map_err(|never| match never {}).boxed_unsync();
-            let guest = GuestTask { task: None, outcome: Outcome::default() };
-            let collected = GuestBody { body: Some(body), guest, bytes_left }.collect().await;
+            let collected = GuestBody::new(body, Guest::Over(Ok(())), bytes_left).collect().await;
             assert_eq!(collected.is_ok(), whole, "{bytes_left}");
         }
     }

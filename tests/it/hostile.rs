@@ -38,6 +38,7 @@ enum Ending {
 use Ending::{Answer, Refused};
 
 const COMPONENTS: &[(&str, Ending)] = &[
+    ("atomic-notify", Refused("cannot be compiled")),
     ("bulk-memory", Answer(504, "deadline")),
     ("bulk-table", Answer(504, "deadline")),
     ("empty", Refused("no component of the workload exports wasi:http/incoming-handler")),
@@ -56,6 +57,7 @@ const COMPONENTS: &[(&str, Ending)] = &[
     ("out-of-bounds", Answer(502, "trap")),
     ("recursion", Answer(502, "stack-overflow")),
     ("recursion-in-start", Answer(502, "stack-overflow")),
+    ("subtypes", Refused("cannot be compiled")),
     ("table-grow", Answer(502, "trap")),
     ("table-initial", Refused("cannot be compiled")),
     ("tables-in-module", Refused("cannot be compiled")),

@@ -89,7 +89,8 @@ impl<'a> Exchange<'a> {
         if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    /// Waits for the workload, moving the request's body meanwhile.
+    /// Waits for the workload, moving the request's body meanwhile. What is there at once is taken at once: the other
+    /// futures cost a lock or a system call each.
     async fn wait<T>(
         &mut self,
         mut work: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>,
@@ -99,9 +100,9 @@ impl<'a> Exchange<'a> {
         loop {
             tokio::select! {
                 biased;
+                output = &mut work => return Ok(output),
                 () = &mut alarm => return Err(CallError::Deadline.into()),
                 () = self.lifecycle.cut.cancelled() => return Err(Failure::Broken("drained")),
-                output = &mut work => return Ok(output),
                 moved = pump.step(self.session) => moved?,
             }
         }
@@ -129,6 +130,9 @@ impl<'a> Exchange<'a> {
                 None => break,
                 Some(frame) => frame.map_err(|error| Failure::Broken(error.kind()))?,
             };
+            if Instant::now() >= self.deadline {
+                return Err(Failure::Broken(CallError::Deadline.kind()));
+            }
             match frame.into_data() {
                 Ok(_) if bodiless => {}
                 Ok(data) => {
