@@ -13,6 +13,7 @@ use wasmtime::{
 use crate::{
     Call, CallError, InstanceState, WorkloadId,
     instance::{HostShared, LiveStore, guarded},
+    lanes::InLane,
     metrics::ComponentMetrics,
     plan::ComponentPlan,
     plugin::BoundState,
@@ -108,6 +109,12 @@ impl ComponentHandle {
             Some(pool) => self.call_pooled(pool, call, work).await,
             None => self.call_fresh(call, work).await,
         }
+    }
+
+    /// Runs a task that calls into the component where it disturbs nobody: where its caller is, and in the background
+    /// once a call keeps its thread for long.
+    pub fn in_lane<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> InLane<T> {
+        InLane::new(&self.shared.background, &self.plan.long_runs, task)
     }
 
     async fn call_fresh<T, F>(&self, call: Call, work: F) -> Result<T, CallError>

@@ -14,7 +14,6 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -37,6 +36,7 @@ use crate::{
     component::ComponentHandle,
     dispatch::Dispatch,
     instance::{LiveStore, guarded},
+    lanes::{InLane, LaneError},
 };
 
 /// Answers a trigger's requests with fresh instances of one component.
@@ -111,7 +111,7 @@ impl Dispatch for HttpTarget {
             deadline,
             _place: place,
         };
-        let mut guest = Guest::new(run.finish());
+        let mut guest = Guest::Running(component.in_lane(run.finish()));
         let head = poll_fn(|cx| {
             // Whatever becomes of the guest shows in its response's head: a guest that is over has let go of it.
             let _ = guest.poll(cx);
@@ -198,20 +198,23 @@ impl From<RequestBodyError> for HttpError {
     }
 }
 
+impl From<LaneError> for CallError {
+    fn from(error: LaneError) -> Self {
+        Self::fault(FaultKind::HostPanic, error.to_string())
+    }
+}
+
 /// A guest that runs when it is polled; dropped before its end, it is cancelled.
 enum Guest {
-    Running(BoxFuture<'static, Result<(), CallError>>),
+    Running(InLane<Result<(), CallError>>),
     Over(Result<(), CallError>),
 }
 
 impl Guest {
-    fn new(run: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Self {
-        Self::Running(Box::pin(run))
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Self::Running(run) = self {
-            *self = Self::Over(ready!(run.as_mut().poll(cx)));
+            let ended = ready!(Pin::new(run).poll(cx));
+            *self = Self::Over(ended.unwrap_or_else(|error| Err(error.into())));
         }
         Poll::Ready(())
     }
@@ -219,7 +222,7 @@ impl Guest {
     /// Waits for the guest's end.
     async fn end(self) -> Result<(), CallError> {
         match self {
-            Self::Running(run) => run.await,
+            Self::Running(run) => run.await.unwrap_or_else(|error| Err(error.into())),
             Self::Over(result) => result,
         }
     }

@@ -14,6 +14,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use crate::{
     Call, CallError, FaultKind, InstanceState,
     fault::{DeadlinePassed, classify, detail, panic_text},
+    lanes::BackgroundLane,
     plan::ComponentPlan,
 };
 
@@ -26,6 +27,7 @@ pub(crate) struct HostShared {
     pub(crate) limits: Arc<Limits>,
     /// One permit for each slot of an instance that the host may hold (`instances_max`).
     pub(crate) instance_slots: Arc<Semaphore>,
+    pub(crate) background: BackgroundLane,
 }
 
 /// A store that counts as an instance of the host until it is dropped.
@@ -90,6 +92,7 @@ fn on_tick(store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<Update
     if Instant::now() >= store.data().call().deadline {
         return Err(DeadlinePassed.into());
     }
+    store.data().note_tick();
     Ok(UpdateDeadline::YieldCustom(TICKS_BETWEEN_YIELDS, Box::pin(tokio::task::yield_now())))
 }
 

@@ -17,6 +17,7 @@ pub mod host;
 mod http_call;
 mod identity;
 mod instance;
+mod lanes;
 mod limiter;
 mod metrics;
 mod plan;
@@ -36,5 +37,6 @@ pub use dispatch::{
 pub use error::{CallError, DeployError, FaultKind};
 pub use guest_log::{GUEST_LOG_TARGET, GuestLog, LogText};
 pub use identity::WorkloadId;
+pub use lanes::{InLane, LaneError};
 pub use plugin::{BoundState, PluginError};
 pub use state::InstanceState;

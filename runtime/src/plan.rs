@@ -10,7 +10,7 @@ use roadstead_config::{InterfaceName, ResourceName};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
-use crate::{InstanceState, WorkloadId, plugin::BoundState};
+use crate::{InstanceState, WorkloadId, lanes::LongRuns, plugin::BoundState};
 
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
@@ -27,6 +27,7 @@ pub(crate) struct ComponentPlan {
     pub(crate) slots: u32,
     /// Exports that a plugin was granted to call.
     pub(crate) granted_exports: Vec<InterfaceName>,
+    pub(crate) long_runs: LongRuns,
     pub(crate) max_invocations: Option<NonZeroU32>,
     pub(crate) bound: Vec<(TypeId, BoundState)>,
 }

@@ -75,6 +75,11 @@ impl InstanceState {
         self.call_state.clear();
     }
 
+    /// The guest was interrupted by the clock.
+    pub(crate) fn note_tick(&self) {
+        self.plan.long_runs.look();
+    }
+
     /// The call that the guest is busy with.
     pub fn call(&self) -> &Call {
         &self.call

@@ -19,6 +19,7 @@ use crate::{
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
     http_call::HttpTarget,
     instance::HostShared,
+    lanes::LongRuns,
     metrics::RuntimeMetrics,
     plan::ComponentPlan,
     plugin::{Activation, ComponentBinding, HostPlugin},
@@ -127,6 +128,7 @@ impl Foundry {
             tenant_slots: self.tenants.of(&id.namespace),
             slots,
             granted_exports,
+            long_runs: LongRuns::new(Duration::from_millis(self.shared.limits.epoch_tick_ms)),
             max_invocations: component.max_invocations,
             bound,
         });

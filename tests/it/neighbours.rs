@@ -23,12 +23,11 @@ const QUIET_CLIENTS: usize = 16;
 const MEASURED_FOR: Duration = Duration::from_secs(2);
 /// Two tenants share the machine: each may have half of it.
 const FAIR_SHARE: f64 = 0.5;
-/// What the quiet one must keep of that for the test to pass. The goal is 0.5, which this does NOT show: on an idle
-/// machine of two cores 0.54 to 0.62 was measured, beside other tests 0.31 to 0.60. The bound notices starvation.
-const SHARE_KEPT_MIN: f64 = 0.25;
-/// How much slower the slowest of its answers may become. The goal is 2, which is not reached: 4.2 to 5.2 was measured
-/// on an idle machine, because a request waits for ticks of the epoch clock. The bound notices starvation.
-const P99_RATIO_MAX: f64 = 20.0;
+/// What the quiet one must keep of that. On an idle machine of two cores 1.7 was measured.
+const SHARE_KEPT_MIN: f64 = 0.5;
+/// How much slower the slowest of its answers may become. The goal is 2, and 1.2 to 1.5 was measured on an idle machine;
+/// the rest is for the other tests, which run at the same time.
+const P99_RATIO_MAX: f64 = 4.0;
 const ROUNDS_MAX: usize = 3;
 
 /// Requests answered per second, and the time in which 99 of 100 were.

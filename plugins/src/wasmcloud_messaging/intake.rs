@@ -127,11 +127,17 @@ impl Worker {
             Ok(place) => place,
             Err(failure) => return self.tell(grant.as_ref(), &failure, &call).await,
         };
-        tasks.spawn(async move {
+        let component = self.component.clone();
+        let handled = component.in_lane(async move {
             self.bound.metrics.in_flight.inc();
             self.handle(message, grant, call).await;
             self.bound.metrics.in_flight.dec();
             drop(place);
+        });
+        tasks.spawn(async move {
+            if let Err(error) = handled.await {
+                tracing::error!(%error, "a message was lost");
+            }
         });
     }
 

@@ -12,6 +12,7 @@ use crate::{
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     instance::HostShared,
+    lanes::BackgroundLane,
     metrics::RuntimeMetrics,
     plugin::{HostPlugin, PluginContext},
     workload::Foundry,
@@ -24,6 +25,8 @@ pub enum BuildError {
     DuplicatePlugin(&'static str),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("the threads of the background lane cannot be started")]
+    Threads(#[source] std::io::Error),
     #[error("the base interfaces cannot be linked: {0}")]
     Base(String),
     #[error("the host's metrics cannot be registered")]
@@ -121,6 +124,7 @@ impl HostBuilder {
             engine: engine.engine.clone(),
             limits: limits.clone(),
             instance_slots: Arc::new(Semaphore::new(slots)),
+            background: BackgroundLane::start().map_err(BuildError::Threads)?,
         });
         let compiler =
             CompileService::new(engine.engine.clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
