@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use roadstead_config::{InterfaceName, ResourceName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
     Store,
     component::{Instance, InstancePre},
@@ -12,6 +11,7 @@ use wasmtime::{
 
 use crate::{
     Call, CallError, InstanceState, WorkloadId,
+    gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::InLane,
     metrics::ComponentMetrics,
@@ -25,7 +25,7 @@ pub struct ComponentHandle {
     pub(crate) plan: Arc<ComponentPlan>,
     pub(crate) shared: Arc<HostShared>,
     pub(crate) metrics: ComponentMetrics,
-    fresh_places: Arc<Semaphore>,
+    fresh_places: Arc<Gate>,
     pool: Option<Pool>,
 }
 
@@ -48,13 +48,12 @@ impl ComponentHandle {
         metrics: ComponentMetrics,
         pool: Option<PoolBounds>,
     ) -> Self {
-        let fresh_max = usize::try_from(shared.limits.workload_instances_max).unwrap_or(usize::MAX);
         metrics.pool_size.set(pool.map_or(0, |bounds| i64::try_from(bounds.size.get()).unwrap_or(i64::MAX)));
         Self {
+            fresh_places: Gate::new(shared.limits.workload_instances_max),
             plan,
             shared,
             metrics,
-            fresh_places: Arc::new(Semaphore::new(fresh_max.min(Semaphore::MAX_PERMITS))),
             pool: pool.map(Pool::new),
         }
     }
@@ -128,12 +127,9 @@ impl ComponentHandle {
     }
 
     /// A place among the component's fresh instances, kept as long as the instance lives.
-    pub(crate) fn enter_fresh(&self) -> Result<OwnedSemaphorePermit, CallError> {
+    pub(crate) fn enter_fresh(&self) -> Result<Entered, CallError> {
         let limit = self.shared.limits.workload_instances_max;
-        self.fresh_places
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| CallError::WorkloadBusy { bound: "workload_instances_max", limit })
+        self.fresh_places.enter(1).ok_or(CallError::WorkloadBusy { bound: "workload_instances_max", limit })
     }
 
     async fn call_pooled<T, F>(&self, pool: &Pool, call: Call, work: F) -> Result<T, CallError>

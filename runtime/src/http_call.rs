@@ -15,10 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 use wasmtime::component::{Component, Type, types::ComponentItem};
 use wasmtime_wasi_http::{
     Error as HttpError, WasiHttpView,
@@ -35,6 +32,7 @@ use crate::{
     Call, CallError, FaultKind, InstanceState, RequestBody, RequestBodyError, ResponseBody,
     component::ComponentHandle,
     dispatch::Dispatch,
+    gate::Entered,
     instance::{LiveStore, guarded},
     lanes::{InLane, LaneError},
 };
@@ -138,7 +136,7 @@ struct GuestRun {
     scheme: http::uri::Scheme,
     head_sender: HeadSender,
     deadline: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Entered,
 }
 
 impl GuestRun {

@@ -5,15 +5,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use futures::FutureExt;
 use prometheus::IntGauge;
 use roadstead_config::Limits;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::{
     Call, CallError, FaultKind, InstanceState,
     fault::{DeadlinePassed, classify, detail, panic_text},
+    gate::{Entered, Gate},
     lanes::BackgroundLane,
     plan::ComponentPlan,
 };
@@ -25,15 +23,15 @@ const TICKS_BETWEEN_YIELDS: u64 = 1;
 pub(crate) struct HostShared {
     pub(crate) engine: Engine,
     pub(crate) limits: Arc<Limits>,
-    /// One permit for each slot of an instance that the host may hold (`instances_max`).
-    pub(crate) instance_slots: Arc<Semaphore>,
+    /// One place for each slot of an instance that the host may hold (`instances_max`).
+    pub(crate) instance_slots: Arc<Gate>,
     pub(crate) background: BackgroundLane,
 }
 
 /// A store that counts as an instance of the host until it is dropped.
 pub(crate) struct LiveStore {
     pub(crate) store: Store<InstanceState>,
-    _slots: [OwnedSemaphorePermit; 2],
+    _slots: [Entered; 2],
     _alive: CountedAlive,
 }
 
@@ -54,16 +52,12 @@ impl LiveStore {
         call: Call,
     ) -> Result<Self, CallError> {
         let limits = &shared.limits;
-        let tenant_slot = plan
-            .tenant_slots
-            .clone()
-            .try_acquire_many_owned(plan.slots)
-            .map_err(|_| CallError::TenantBusy { limit: limits.tenant_instances_max })?;
+        let tenant_slot =
+            plan.tenant_slots.enter(plan.slots).ok_or(CallError::TenantBusy { limit: limits.tenant_instances_max })?;
         let slot = shared
             .instance_slots
-            .clone()
-            .try_acquire_many_owned(plan.slots)
-            .map_err(|_| CallError::HostBusy { bound: "instances_max", limit: limits.instances_max })?;
+            .enter(plan.slots)
+            .ok_or(CallError::HostBusy { bound: "instances_max", limit: limits.instances_max })?;
         let state = InstanceState::new(plan.clone(), limits, call);
         let mut store = Store::try_new(&shared.engine, state)
             .map_err(|error| CallError::fault(FaultKind::Instantiation, detail(&error)))?;

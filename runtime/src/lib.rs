@@ -11,6 +11,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod fault;
+mod gate;
 mod grant;
 mod guest_log;
 pub mod host;

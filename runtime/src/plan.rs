@@ -7,10 +7,9 @@ use std::{
 };
 
 use roadstead_config::{InterfaceName, ResourceName};
-use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
-use crate::{InstanceState, WorkloadId, lanes::LongRuns, plugin::BoundState};
+use crate::{InstanceState, WorkloadId, gate::Gate, lanes::LongRuns, plugin::BoundState};
 
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
@@ -22,7 +21,7 @@ pub(crate) struct ComponentPlan {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) memory_bytes_max: usize,
     /// The namespace's share of the host's instances.
-    pub(crate) tenant_slots: Arc<Semaphore>,
+    pub(crate) tenant_slots: Arc<Gate>,
     /// How many of the share, and of the host's own, one instance takes.
     pub(crate) slots: u32,
     /// Exports that a plugin was granted to call.

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use prometheus::Registry;
 use roadstead_config::Limits;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use super::Host;
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
+    gate::Gate,
     instance::HostShared,
     lanes::BackgroundLane,
     metrics::RuntimeMetrics,
@@ -119,11 +120,10 @@ impl HostBuilder {
         for plugin in &self.plugins {
             plugin.start(&context).await.map_err(|source| BuildError::Plugin { id: plugin.id(), source })?;
         }
-        let slots = usize::try_from(limits.instances_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(HostShared {
             engine: engine.engine.clone(),
             limits: limits.clone(),
-            instance_slots: Arc::new(Semaphore::new(slots)),
+            instance_slots: Gate::new(limits.instances_max),
             background: BackgroundLane::start().map_err(BuildError::Threads)?,
         });
         let compiler =
