@@ -1,0 +1,76 @@
+//! One place for an instance, taken in turn by two tenants: none finds in its memory or table what the other left.
+
+use std::{fs, path::Path};
+
+use http::StatusCode;
+
+use crate::harness::{
+    host::{Host, Options, write_application},
+    manifest::trigger,
+};
+
+/// Pages that an instance looks at and fills: within what the host clears by hand, and past it.
+const PAGES: [u32; 3] = [1, 4, 80];
+const PAGE_BYTES: u32 = 65_536;
+const ROUNDS: usize = 3;
+
+/// Traps unless its memory has only its own data, and its table nothing; then fills both. Its data lies at `offset`.
+fn component(pages: u32, offset: u32) -> Vec<u8> {
+    let shell = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/no-response.wat");
+    let shell = fs::read_to_string(shell).unwrap();
+    let (before, rest) = shell.split_once("(core module $module").unwrap();
+    let (_, after) = rest.split_once("(core instance").unwrap();
+    let (bytes, more) = (pages * PAGE_BYTES, pages - 1);
+    let module = format!(
+        r#"(core module $module
+    (memory 1 {pages})
+    (data (i32.const {offset}) "OWN DATA")
+    (table $table 4 900 funcref)
+    (elem declare func $some)
+    (func $some)
+    (func (export "handle") (param i32 i32)
+      (local $at i32)
+      (if (i32.eq (memory.grow (i32.const {more})) (i32.const -1)) (then unreachable))
+      (if (i32.eq (table.grow (ref.null func) (i32.const 896)) (i32.const -1)) (then unreachable))
+      (if (i64.ne (i64.load (i32.const {offset})) (i64.const 0x41544144204e574f)) (then unreachable))
+      (i64.store (i32.const {offset}) (i64.const 0))
+      (loop $bytes
+        (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+        (local.set $at (i32.add (local.get $at) (i32.const 8)))
+        (br_if $bytes (i32.lt_u (local.get $at) (i32.const {bytes}))))
+      (local.set $at (i32.const 0))
+      (loop $elements
+        (if (i32.eqz (ref.is_null (table.get (local.get $at)))) (then unreachable))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br_if $elements (i32.lt_u (local.get $at) (i32.const 900))))
+      (memory.fill (i32.const 0) (i32.const 0xAA) (i32.const {bytes}))
+      (table.fill (i32.const 0) (ref.func $some) (i32.const 900))))"#
+    );
+    wat::parse_str(format!("{before}{module}\n  (core instance{after}")).unwrap()
+}
+
+#[tokio::test]
+async fn an_instance_finds_nothing_that_another_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = String::new();
+    let mut names = Vec::new();
+    for pages in PAGES {
+        for (tenant, offset) in [("left", 8), ("right", 40_000)] {
+            let name = format!("{tenant}-{pages}");
+            fs::write(folder.path().join(&name).with_extension("wasm"), component(pages, offset)).unwrap();
+            manifest += &trigger(&name, &format!("{name}.test"), &name).namespace(tenant).yaml();
+            names.push(name);
+        }
+    }
+    write_application(folder.path(), &manifest);
+    let host = Host::start_in(folder, Options::default().flag("--limit", "instances_max=1"));
+    for round in 0..ROUNDS {
+        for name in &names {
+            let response = host.client(&format!("{name}.test")).get("/").send().await;
+            // A handler that found nothing returns, and without a response.
+            let found = (response.status, response.header("x-roadstead-error"));
+            assert_eq!(found, (StatusCode::BAD_GATEWAY, "no-response"), "{name} in round {round}");
+            host.wait_for_metric("roadstead_instances", &[], 0.0).await;
+        }
+    }
+}
