@@ -8,13 +8,14 @@ use super::Findings;
 /// Dependencies whose name begins so belong to these folders alone.
 const OWNERS: [(&str, &[&str]); 4] = [
     ("pingora", &["proxy"]),
-    ("wasmtime", &["runtime", "plugins"]),
+    ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins"]),
-    ("tokio", &["", "runtime", "plugins", "proxy"]),
+    ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
 ];
 
 /// Which of our crates each crate may import; the root package may import all.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("bench", &["roadstead-config"]),
     ("config", &[]),
     ("runtime", &["roadstead-config"]),
     ("plugins", &["roadstead-config", "roadstead-runtime"]),
@@ -89,7 +90,7 @@ mod tests {
         let text = format!("[package]\n[dependencies]\nwasmtime.workspace = true\npingora-core = \"1\"\n{LINTS}");
         assert_eq!(
             found("proxy/Cargo.toml", &text),
-            ["proxy/Cargo.toml:3: `wasmtime` belongs to runtime, plugins alone"]
+            ["proxy/Cargo.toml:3: `wasmtime` belongs to runtime, plugins, bench alone"]
         );
         assert_eq!(found("plugins/Cargo.toml", &text), ["plugins/Cargo.toml:4: `pingora-core` belongs to proxy alone"]);
         let test_only = format!("[package]\n[dev-dependencies]\nasync-nats = \"1\"\n{LINTS}");
