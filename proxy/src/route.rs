@@ -59,6 +59,11 @@ pub(crate) struct Route {
 }
 
 impl DynamicRouter {
+    /// Whether requests for a host and a canonical path have a route.
+    pub fn serves(&self, host: &HostName, path: &str) -> bool {
+        self.find(host, path).is_some()
+    }
+
     /// The route for a host and a canonical path: the most specific host, and there the exact path before the
     /// longest prefix. A host that has no such path does not fall back to a less specific one.
     pub(crate) fn find(&self, host: &HostName, path: &str) -> Option<Arc<Route>> {
