@@ -113,13 +113,18 @@ fn surroundings(bench: &Bench<'_>, roadstead: &Path) -> String {
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    let mut git = process::command("git", bench.layout.root());
-    let commit = process::output(git.args(["describe", "--always", "--dirty"])).unwrap_or_else(|_| "unknown".into());
+    let commit = match roadstead.starts_with(bench.layout.target()) {
+        true => {
+            let mut git = process::command("git", bench.layout.root());
+            let commit = process::output(git.args(["describe", "--always", "--dirty"]));
+            format!("built from {}", commit.unwrap_or_else(|_| "an unknown commit".into()))
+        }
+        false => format!("program {}", roadstead.display()),
+    };
     format!(
-        "{cores} cores of {}, Linux {}; program {}, work tree at {commit}",
+        "{cores} cores of {}, Linux {}; {commit}",
         model.map_or("an unknown processor", |(_, model)| model.trim()),
         read("/proc/sys/kernel/osrelease").trim(),
-        bench.layout.shown(roadstead),
     )
 }
 

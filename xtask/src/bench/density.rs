@@ -222,8 +222,7 @@ fn speeds(
 fn rotation(hosts: u32) -> String {
     format!(
         "local requests, turn = {{}}, 0
-function init(args)
-  wrk.init(args)
+function init()
   for number = 0, {hosts} - 1 do
     requests[number] = wrk.format('GET', '/', {{['Host'] = 'h' .. number .. '.test'}})
   end
