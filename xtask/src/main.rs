@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands, one file each. It is built before anything else on a new machine, so it
 //! stays light: no async runtime, no engine, nothing of the host but the table of limits.
 
+mod bench;
 mod components;
 mod demo;
 mod deny;
@@ -23,7 +24,8 @@ use layout::Layout;
 #[command(after_help = "Examples:
   cargo xtask demo             builds everything, starts the example and prints the curl line to try
   cargo xtask test             runs all checks and tests, as CI does
-  cargo xtask test routing     runs the tests whose names contain `routing`")]
+  cargo xtask test routing     runs the tests whose names contain `routing`
+  cargo xtask bench http       measures a release build beside `wasmtime serve`")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,6 +37,7 @@ enum Command {
     Guests(guests::Arguments),
     Demo(demo::Arguments),
     Test(test::Arguments),
+    Bench(bench::Arguments),
     Tidy(tidy::Arguments),
 }
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Guests(arguments) => guests::run(&layout, &arguments),
         Command::Demo(arguments) => demo::run(&layout, &arguments),
         Command::Test(arguments) => test::run(&layout, &arguments),
+        Command::Bench(arguments) => bench::run(&layout, &arguments),
         Command::Tidy(arguments) => tidy::run(&layout, &arguments),
     };
     match outcome {

@@ -9,8 +9,10 @@ mod test_parts;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs::{self, File};
+use std::path::PathBuf;
 
 use crate::layout::Layout;
+use crate::process;
 use crate::report::{self, Step};
 
 pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
@@ -91,6 +93,19 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A program on the PATH; its Debian package is installed where it is missing. For what neither building nor testing
+/// needs.
+///
+/// # Errors
+/// When it is missing and could not be installed, with the command that installs it.
+pub(crate) fn program(name: &str, package: &'static str) -> Result<PathBuf> {
+    if let Some(path) = process::on_path(name) {
+        return Ok(path);
+    }
+    apt::install(&[package])?;
+    process::on_path(name).with_context(|| format!("the Debian package {package} brought no {name}"))
 }
 
 /// Sets up and says so only where there was something to do or someone waits to know.

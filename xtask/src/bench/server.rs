@@ -1,0 +1,174 @@
+//! A server under measurement: started, waited for, ended. It knows the command lines of Roadstead and `wasmtime serve`.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Bench, client, process_stats, programs};
+use crate::process;
+
+/// The first start of many components compiles them all.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time to end in after SIGTERM.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+const LOG_LINES_SHOWN: usize = 10;
+
+/// A running server; it ends when the value is dropped.
+pub(crate) struct Server {
+    child: Child,
+    log: PathBuf,
+    started: Instant,
+    /// Where it answers.
+    pub(crate) http: SocketAddr,
+    /// Where Roadstead answers operators.
+    pub(crate) admin: Option<SocketAddr>,
+    /// From the start of the process to the first answer that it is ready.
+    pub(crate) ready_after: Duration,
+}
+
+/// What a start of Roadstead is given.
+pub(crate) struct Roadstead<'a> {
+    pub(crate) program: &'a Path,
+    /// A manifest, or a folder of them.
+    pub(crate) manifests: &'a Path,
+    pub(crate) component_cache: &'a Path,
+    /// On the server's core, or on all.
+    pub(crate) pinned: bool,
+}
+
+impl Server {
+    /// Starts Roadstead and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready within 5 minutes; with the last lines of its log.
+    pub(crate) fn roadstead(bench: &Bench<'_>, start: &Roadstead<'_>) -> Result<Self> {
+        let [http, admin] = free_addresses()?;
+        let mut command = if start.pinned {
+            programs::pinned(start.program, programs::SERVER_CORE)
+        } else {
+            programs::measured(start.program)
+        };
+        command.arg("run").arg(start.manifests);
+        command.args(["--http-addr", &http.to_string(), "--admin-addr", &admin.to_string()]);
+        command.args(["--log-level", "warn", "--drain-timeout", "1s", "--component-cache-dir"]);
+        command.arg(start.component_cache);
+        let mut server = Self::start(bench, "roadstead", &mut command, http)?;
+        server.admin = Some(admin);
+        server
+            .wait(bench, &|| client::get(admin, "admin.test", "/readyz", ASK_TIMEOUT).is_ok_and(|a| a.status == 200))?;
+        Ok(server)
+    }
+
+    /// Starts `wasmtime serve` on the server's core and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// As [`Server::roadstead`].
+    pub(crate) fn wasmtime(bench: &Bench<'_>, program: &Path, component: &Path) -> Result<Self> {
+        let [http, _] = free_addresses()?;
+        let mut command = programs::pinned(program, programs::SERVER_CORE);
+        command.args(["serve", "-Scli", "--addr", &http.to_string()]).arg(component);
+        let mut server = Self::start(bench, "wasmtime", &mut command, http)?;
+        // Whatever it answers: the measurement itself looks at the status.
+        server.wait(bench, &|| client::get(http, "any.test", "/", ASK_TIMEOUT).is_ok())?;
+        Ok(server)
+    }
+
+    fn start(bench: &Bench<'_>, name: &str, command: &mut Command, http: SocketAddr) -> Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let log = bench.scratch.path().join(format!("{name}-{}.log", STARTED.fetch_add(1, Ordering::Relaxed)));
+        let file = File::create(&log).context("cannot write a server's log")?;
+        command.stdout(file.try_clone()?).stderr(file);
+        let started = Instant::now();
+        let child = command.spawn().with_context(|| format!("{name} could not be started"))?;
+        Ok(Self { child, log, started, http, admin: None, ready_after: Duration::ZERO })
+    }
+
+    fn wait(&mut self, bench: &Bench<'_>, is_ready: &dyn Fn() -> bool) -> Result<()> {
+        while !is_ready() {
+            bench.stop.check()?;
+            self.must_run()?;
+            if self.started.elapsed() > START_TIMEOUT {
+                bail!("not ready after {} s: {}", START_TIMEOUT.as_secs(), self.last_words());
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        self.ready_after = self.started.elapsed();
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the server has ended by itself.
+    pub(crate) fn must_run(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the server ended by itself ({status}): {}", self.last_words()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
+        process_stats::resident_kib(self.pid())
+    }
+
+    /// The end of the server's log on one line.
+    pub(crate) fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        lines.get(from..).map_or_else(String::new, |lines| lines.join("; "))
+    }
+
+    fn end(&mut self) -> Result<Option<ExitStatus>> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let mut kill = process::command("kill", "/".as_ref());
+        process::output(kill.args(["-TERM", &self.pid().to_string()]))?;
+        let deadline = Instant::now() + END_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !matches!(self.end(), Ok(Some(_))) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+/// Addresses that nobody listens on. Both are held until both are known, so that they differ.
+fn free_addresses() -> Result<[SocketAddr; 2]> {
+    let bind = || TcpListener::bind("127.0.0.1:0").context("there is no free port");
+    let (first, second) = (bind()?, bind()?);
+    Ok([first.local_addr()?, second.local_addr()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_addresses;
+
+    #[test]
+    fn addresses_differ() {
+        let [first, second] = free_addresses().unwrap();
+        assert_ne!(first.port(), second.port());
+    }
+}
