@@ -35,6 +35,7 @@ use crate::{
     Call, CallError, FaultKind, InstanceState, RequestBody, RequestBodyError, ResponseBody,
     component::ComponentHandle,
     dispatch::Dispatch,
+    fault::one_line,
     instance::{LiveStore, guarded},
     lanes::{InLane, LaneError},
 };
@@ -119,7 +120,9 @@ impl Dispatch for HttpTarget {
         });
         match head.await {
             Ok(Ok(response)) => Ok(response.map(|body| ResponseBody::new(GuestBody::new(body, guest, bytes_left)))),
-            Ok(Err(code)) => Err(CallError::fault(FaultKind::GuestError, format!("the guest answered {code:?}"))),
+            Ok(Err(code)) => {
+                Err(CallError::fault(FaultKind::GuestError, one_line(format_args!("the guest answered {code:?}"))))
+            }
             Err(_) => {
                 Err(guest.end().await.err().unwrap_or_else(|| {
                     CallError::fault(FaultKind::NoResponse, "the guest returned without a response")
@@ -320,7 +323,9 @@ impl http_body::Body for GuestBody {
             }
             Some(Err(error)) => {
                 this.give_up();
-                let broken = || CallError::fault(FaultKind::GuestError, format!("the response broke off: {error}"));
+                let broken = || {
+                    CallError::fault(FaultKind::GuestError, one_line(format_args!("the response broke off: {error}")))
+                };
                 Poll::Ready(Some(Err(this.guest.failure().unwrap_or_else(broken))))
             }
             // The channel ends in the same way when the guest finishes its body and when its store goes away, so the
