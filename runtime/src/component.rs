@@ -122,7 +122,8 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let _place = self.enter_fresh()?;
-        let mut instance = self.instantiate(call.clone()).await?;
+        let live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call.clone())?;
+        let mut instance = self.instantiate(live).await?;
         self.metrics.created_fresh.inc();
         self.run(&mut instance, &call, work).await
     }
@@ -144,11 +145,7 @@ impl ComponentHandle {
         let mut busy = Busy::new(&self.metrics);
         let mut instance = match place.warm.take() {
             Some(instance) => instance,
-            None => {
-                let instance = self.instantiate(call.clone()).await?;
-                self.metrics.created_pooled.inc();
-                instance
-            }
+            None => self.instantiate_pooled(call.clone()).await?,
         };
         busy.has_instance = true;
         instance.live.store.data_mut().begin_call(call.clone());
@@ -170,17 +167,24 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let timer = self.metrics.begin_call(call.deadline);
-        let ended = guarded(call.deadline, work(&mut instance.live.store, &instance.instance)).await;
+        let ended = guarded(instance.live.bounds(), work(&mut instance.live.store, &instance.instance)).await;
         let result = instance.live.settle(ended);
         instance.live.store.data_mut().end_call();
         timer.end(&result);
         result
     }
 
-    async fn instantiate(&self, call: Call) -> Result<PooledInstance, CallError> {
-        let deadline = call.deadline;
+    /// Makes an instance that goes to the pool: its start is no call's, and has the time that `call` has.
+    async fn instantiate_pooled(&self, call: Call) -> Result<PooledInstance, CallError> {
         let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call)?;
-        let ended = guarded(deadline, self.plan.pre.instantiate_async(&mut live.store)).await;
+        live.store.data_mut().cpu = None;
+        let instance = self.instantiate(live).await?;
+        self.metrics.created_pooled.inc();
+        Ok(instance)
+    }
+
+    async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
+        let ended = guarded(live.bounds(), self.plan.pre.instantiate_async(&mut live.store)).await;
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
     }
@@ -188,9 +192,7 @@ impl ComponentHandle {
     /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
     pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
         if let Some(pool) = &self.pool {
-            let instance = self.instantiate(call).await?;
-            self.metrics.created_pooled.inc();
-            pool.put_back(instance);
+            pool.put_back(self.instantiate_pooled(call).await?);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use wasmtime::Trap;
 
-use crate::{CallError, FaultKind, LogText};
+use crate::{CallError, FaultKind, LogText, cpu::CpuLimitReached};
 
 /// A guest that runs past its deadline is ended with this.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub(crate) fn classify(error: &wasmtime::Error, memory_refused: bool) -> CallErr
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return CallError::fault(FaultKind::Exit, format!("exit status {}", exit.0));
+    }
+    if let Some(reached) = error.downcast_ref::<CpuLimitReached>() {
+        return CallError::fault(FaultKind::CpuLimit, reached.to_string());
     }
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => FaultKind::StackOverflow,

@@ -148,7 +148,7 @@ impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
         let Self { component, pre, mut live, request, scheme, head_sender, deadline, _place } = self;
         let timer = component.metrics.begin_call(deadline);
-        let ended = guarded(deadline, handle(&pre, &mut live, request, scheme, head_sender)).await;
+        let ended = guarded(live.bounds(), handle(&pre, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
         live.store.data_mut().end_call();
         if let Err(error) = &result {

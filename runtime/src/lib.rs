@@ -7,6 +7,7 @@ mod artifact;
 mod call;
 pub mod compile;
 mod component;
+mod cpu;
 mod dispatch;
 mod engine;
 mod error;

@@ -85,7 +85,6 @@ pub(crate) fn warnings(spec: &WorkloadSpec) -> Vec<String> {
                 "allowedHostLoopbackPorts",
                 "this version opens no connections for components",
             ),
-            (local.cpu_limit.is_some(), "cpuLimit", "this version bounds wall time only, by the call's deadline"),
         ];
         table
             .into_iter()

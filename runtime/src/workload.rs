@@ -131,6 +131,7 @@ impl Foundry {
             granted_exports,
             long_runs: LongRuns::new(Duration::from_millis(self.shared.limits.epoch_tick_ms)),
             max_invocations: component.max_invocations,
+            cpu_limit_ms: component.local_resources.cpu_limit,
             bound,
         });
         let metrics = self.metrics.for_component(id.namespace.as_str(), id.name.as_str(), component.name.as_str());

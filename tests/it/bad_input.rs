@@ -141,7 +141,7 @@ async fn what_this_version_does_not_do_is_refused() {
 
 #[tokio::test]
 async fn what_has_no_effect_is_said() {
-    let more = "localResources: {allowedHosts: [example.com], cpuLimit: 1}";
+    let more = "localResources: {allowedHosts: [example.com]}";
     let host = Host::start(&worker("worker", "probe.work", &[more]));
     let status = host.workload("worker").await;
     assert_eq!(status["state"], "WORKLOAD_STATE_RUNNING");
@@ -149,7 +149,6 @@ async fn what_has_no_effect_is_said() {
         status["warnings"],
         serde_json::json!([
             "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
-            "component probe-worker: cpuLimit has no effect: this version bounds wall time only, by the call's deadline",
         ])
     );
 }
