@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{
     HostPattern, PathMatch,
-    manifest::{Document, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
+    manifest::{DeployPolicy, Document, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
 };
 
 use crate::WorkloadId;
@@ -16,6 +16,8 @@ pub struct WorkloadRequest {
     pub spec: WorkloadSpec,
     /// On one host replicas share a plan: pools hold `poolSize` times this many instances. 0: deployed, not running.
     pub replicas: u32,
+    /// What is asked for; this version always lets the old form serve until the new one is ready.
+    pub deploy_policy: DeployPolicy,
     /// Where the document begins.
     pub place: SourcePlace,
     /// The HTTP requests that the workload answers, if any.
@@ -36,7 +38,7 @@ impl WorkloadRequest {
     /// What `document` asks for; `None` for a kind that runs nothing by itself. Its `file:` images are read from the
     /// folder of the file in which they are written.
     pub fn from_document(document: &Document) -> Option<Self> {
-        let (spec, replicas, trigger) = match document {
+        let (spec, replicas, deploy_policy, trigger) = match document {
             Document::HttpTrigger(trigger) => {
                 let spec = TriggerSpec {
                     host: trigger.host.clone(),
@@ -44,7 +46,7 @@ impl WorkloadRequest {
                     timeout: trigger.timeout,
                     place: trigger.host_place.clone(),
                 };
-                (&trigger.template.spec, trigger.replicas, Some(spec))
+                (trigger.template.spec.clone(), trigger.replicas, trigger.deploy_policy, Some(spec))
             }
             Document::WorkloadDeployment(deployment) => {
                 let trigger = deployment.http_host().map(|host| TriggerSpec {
@@ -53,16 +55,19 @@ impl WorkloadRequest {
                     timeout: TRIGGER_TIMEOUT_DEFAULT,
                     place: deployment.template.spec.place.clone(),
                 });
-                (&deployment.template.spec, deployment.replicas, trigger)
+                let mut spec = deployment.template.spec.clone();
+                spec.kubernetes_service = spec.kubernetes_service.or_else(|| deployment.kubernetes_service.clone());
+                (spec, deployment.replicas, deployment.deploy_policy, trigger)
             }
-            Document::Workload(workload) => (&workload.spec, 1, None),
+            Document::Workload(workload) => (workload.spec.clone(), 1, DeployPolicy::default(), None),
             Document::Artifact(_) => return None,
         };
         let metadata = document.metadata();
         Some(Self {
             id: WorkloadId { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
-            spec: spec.clone(),
+            spec,
             replicas,
+            deploy_policy,
             place: metadata.place.clone(),
             trigger,
         })
