@@ -94,6 +94,47 @@ async fn a_component_that_cannot_run_leaves_the_old_one_serving() {
 }
 
 #[tokio::test]
+async fn what_has_not_changed_is_not_replaced() {
+    let one = trigger("one", "one.test", "bare-http").yaml();
+    let broken = trigger("broken", "broken.test", "made-broken").yaml();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("made-broken.wasm"), "half a file").unwrap();
+    write_application(folder.path(), &(one.clone() + &broken));
+    let host = Host::start_in(folder, Options::default().switch("--watch"));
+    let watched = Watched { host };
+    // Every line moves, and a workload comes after the two.
+    watched.write(&format!("# A remark.\n\n{one}{broken}{}", trigger("two", "two.test", "bare-http").yaml()));
+    watched.logged("\"reloaded\"", 1).await;
+    let log = watched.host.log();
+    let reloaded = log.lines().find(|line| line.contains("\"reloaded\"")).unwrap();
+    assert!(reloaded.contains("\"changed\":1"), "{reloaded}");
+    let running = |name: &str| {
+        let name = format!("\"{name}\"");
+        log.lines().filter(|line| line.contains("workload running") && line.contains(&name)).count()
+    };
+    assert_eq!((running("one"), running("two")), (1, 1), "{log}");
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_after_a_pause() {
+    let one = trigger("one", "one.test", "probe-gateway").yaml();
+    let host = Host::start_with(&one, Options::default().switch("--watch").flag("--limit", "instances_max=1"));
+    let watched = Watched { host };
+    let busy = tokio::spawn(watched.host.client("one.test").get("/sleep?ms=4000").send());
+    watched.host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
+    watched.write(&(one + &worker("worker", "probe.work", &["poolSize: 1"])));
+    watched.logged("workload failed", 1).await;
+    assert_eq!(busy.await.unwrap().status, StatusCode::OK);
+    // Nothing is written; the instance that the worker needs is there now.
+    eventually("the worker runs", async || {
+        (watched.host.workload("worker").await["state"] == "WORKLOAD_STATE_RUNNING").then_some(())
+    })
+    .await;
+    let tries = watched.host.log().matches("workload failed").count();
+    assert!(tries <= 4, "{tries} tries within the time of three pauses");
+}
+
+#[tokio::test]
 async fn no_request_is_lost_while_workloads_are_replaced() {
     let manifest = |version: u32| {
         trigger("gateway", "probe.test", "probe-gateway").timeout(&format!("{}s", 10 + version)).yaml()

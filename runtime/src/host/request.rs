@@ -72,4 +72,68 @@ impl WorkloadRequest {
             trigger,
         })
     }
+
+    /// Whether `other` asks for the same, on whatever lines of its file.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.without_lines() == other.without_lines()
+    }
+
+    fn without_lines(&self) -> Self {
+        let mut request = self.clone();
+        let spec = &mut request.spec;
+        let of_interfaces = spec.host_interfaces.iter_mut().map(|entry| &mut entry.place);
+        let of_components = spec.components.iter_mut().flat_map(|c| [&mut c.place, &mut c.image_place]);
+        let of_service = spec.service.iter_mut().flat_map(|s| [&mut s.place, &mut s.image_place]);
+        let of_volumes = spec.volumes.iter_mut().map(|volume| &mut volume.place);
+        let of_trigger = request.trigger.iter_mut().map(|trigger| &mut trigger.place);
+        let own = [&mut request.place, &mut spec.place].into_iter();
+        for place in own.chain(of_interfaces).chain(of_components).chain(of_service).chain(of_volumes).chain(of_trigger)
+        {
+            (place.line, place.column) = (0, 0);
+        }
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_config::{Limits, SourceFile};
+
+    use super::*;
+
+    const MANIFEST: &str = "
+apiVersion: runtime.wasmcloud.dev/v1alpha1
+kind: WorkloadDeployment
+metadata: {name: one}
+spec:
+  template:
+    spec:
+      hostInterfaces:
+        - {namespace: wasi, package: http, interfaces: [incoming-handler], config: {host: one.test}}
+      volumes:
+        - {name: scratch, ephemeral: {}}
+      service: {image: 'file:service.wasm'}
+      components:
+        - {name: one, image: 'file:one.wasm'}
+";
+
+    fn request(manifest: &str) -> WorkloadRequest {
+        let file = SourceFile { name: "app.yaml".into(), bytes: manifest.into() };
+        let set = roadstead_config::load(&[file], &Limits::default()).unwrap();
+        WorkloadRequest::from_document(&set.documents[0]).unwrap()
+    }
+
+    #[test]
+    fn where_it_is_written_does_not_make_another_request() {
+        let first = request(MANIFEST);
+        let moved =
+            request(&format!("# A remark.\n{}", MANIFEST.replace("- {", "-   {").replace("service: ", "service:  ")));
+        assert_ne!(first, moved);
+        assert!(first.is_same_as(&moved));
+        for (old, new) in
+            [("one.test", "two.test"), ("file:one", "file:two"), ("ephemeral: {}", "hostPath: {path: /x}")]
+        {
+            assert!(!first.is_same_as(&request(&MANIFEST.replace(old, new))), "{new}");
+        }
+    }
 }
