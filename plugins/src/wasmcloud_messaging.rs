@@ -31,7 +31,7 @@ use roadstead_runtime::{
 };
 use wasmtime::component::{HasSelf, Linker};
 
-pub use broker::{Broker, BrokerError, Headers, Message, Subscription};
+pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Subscription};
 pub use in_process::InProcessBroker;
 pub use nats::{ConnectError, NatsBroker, connect_nats};
 
@@ -154,7 +154,7 @@ impl HostPlugin for Messaging {
                 .map_err(|_| BrokerError::NotConfirmed { pattern: pattern.clone(), waited: within })
                 .and_then(|result| result)
                 .map_err(|error| PluginError::backend(format!("cannot subscribe to {pattern}"), error))?;
-            intake.listen(subscription);
+            intake.listen(pattern.clone(), subscription);
         }
         Ok(Some(Box::new(intake)))
     }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use roadstead_config::{InterfaceName, ResourceName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use wasmtime::{
     Store,
     component::{Instance, InstancePre},
@@ -105,8 +108,22 @@ impl ComponentHandle {
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
     {
+        let admit_by = self.pool.as_ref().and_then(|pool| Instant::now().checked_add(pool.bounds().admission_wait));
+        self.call_admitted_by(admit_by.unwrap_or(call.deadline), call, work).await
+    }
+
+    /// The same, where the wait for a pooled instance ends at `admit_by` instead of after the host's own
+    /// `admission_wait_ms`.
+    ///
+    /// # Errors
+    /// As for [`ComponentHandle::call`].
+    pub async fn call_admitted_by<T, F>(&self, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
+    where
+        T: Send,
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
+    {
         match &self.pool {
-            Some(pool) => self.call_pooled(pool, call, work).await,
+            Some(pool) => self.call_pooled(pool, admit_by, call, work).await,
             None => self.call_fresh(call, work).await,
         }
     }
@@ -137,11 +154,11 @@ impl ComponentHandle {
             .map_err(|_| CallError::WorkloadBusy { bound: "workload_instances_max", limit })
     }
 
-    async fn call_pooled<T, F>(&self, pool: &Pool, call: Call, work: F) -> Result<T, CallError>
+    async fn call_pooled<T, F>(&self, pool: &Pool, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
     where
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
-        let mut place = pool.enter(&call, &self.metrics).await?;
+        let mut place = pool.enter(&call, admit_by, &self.metrics).await?;
         let mut busy = Busy::new(&self.metrics);
         let mut instance = match place.warm.take() {
             Some(instance) => instance,

@@ -163,7 +163,7 @@ async fn start(
     set: &ManifestSet,
 ) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = match &arguments.data_nats_url {
-        Some(url) => NatsMessaging::new(connect_nats(url, &limits).await?),
+        Some(url) => NatsMessaging::new(connect_nats(url).await?),
         None => Messaging::in_process(),
     };
     let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;

@@ -9,6 +9,7 @@ pub(crate) struct MessagingMetrics {
     in_flight: IntGaugeVec,
     requests: IntCounterVec,
     published: IntCounterVec,
+    dropped: IntCounterVec,
 }
 
 impl MessagingMetrics {
@@ -39,11 +40,19 @@ impl MessagingMetrics {
                 ),
                 &["namespace", "workload", "outcome"],
             )?,
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "roadstead_messages_dropped_total",
+                    "Messages from NATS that were dropped because as many of their subscription waited as may.",
+                ),
+                &["namespace", "workload"],
+            )?,
         };
         registry.register(Box::new(metrics.handled.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
         Ok(metrics)
     }
 
@@ -60,6 +69,7 @@ impl MessagingMetrics {
             in_flight: self.in_flight.with_label_values(&labels),
             requests: by_outcome(&self.requests),
             published: by_outcome(&self.published),
+            dropped: self.dropped.with_label_values(&labels),
         }
     }
 }
@@ -70,6 +80,7 @@ pub(crate) struct WorkloadMetrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) requests: OutcomeCounter,
     pub(crate) published: OutcomeCounter,
+    pub(crate) dropped: IntCounter,
 }
 
 /// A counter by outcome, cheap for the good one.
