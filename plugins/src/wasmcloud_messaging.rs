@@ -37,7 +37,7 @@ pub use nats::{ConnectError, NatsBroker, connect_nats};
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
-use metrics::{MessagingMetrics, WorkloadMetrics};
+use metrics::{MessagingMetrics, WorkloadSeries};
 
 /// The plugin, over any broker.
 pub struct Messaging {
@@ -68,7 +68,7 @@ pub(crate) struct Bound {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) config: MessagingConfig,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) metrics: WorkloadMetrics,
+    pub(crate) metrics: WorkloadSeries,
 }
 
 impl Messaging {

@@ -17,7 +17,7 @@ use crate::{
     Call, CallError, InstanceState, WorkloadId,
     instance::{HostShared, LiveStore, guarded},
     lanes::InLane,
-    metrics::ComponentMetrics,
+    metrics::{ComponentMetrics, ComponentSeries},
     plan::ComponentPlan,
     plugin::BoundState,
     pool::{Pool, PoolBounds, PooledInstance},
@@ -27,7 +27,7 @@ use crate::{
 pub struct ComponentHandle {
     pub(crate) plan: Arc<ComponentPlan>,
     pub(crate) shared: Arc<HostShared>,
-    pub(crate) metrics: ComponentMetrics,
+    pub(crate) metrics: ComponentSeries,
     fresh_places: Arc<Semaphore>,
     pool: Option<Pool>,
 }
@@ -48,7 +48,7 @@ impl ComponentHandle {
     pub(crate) fn new(
         plan: Arc<ComponentPlan>,
         shared: Arc<HostShared>,
-        metrics: ComponentMetrics,
+        metrics: ComponentSeries,
         pool: Option<PoolBounds>,
     ) -> Self {
         let fresh_max = usize::try_from(shared.limits.workload_instances_max).unwrap_or(usize::MAX);

@@ -134,7 +134,7 @@ impl Foundry {
             cpu_limit_ms: component.local_resources.cpu_limit,
             bound,
         });
-        let metrics = self.metrics.for_component(id.namespace.as_str(), id.name.as_str(), component.name.as_str());
+        let metrics = self.metrics.for_component(id, &component.name);
         Ok(ComponentHandle::new(plan, self.shared.clone(), metrics, pool))
     }
 

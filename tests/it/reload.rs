@@ -116,6 +116,31 @@ async fn what_has_not_changed_is_not_replaced() {
 }
 
 #[tokio::test]
+async fn metrics_end_with_their_workload_and_go_on_with_its_successor() {
+    let gateway = trigger("gateway", "probe.test", "probe-gateway").yaml();
+    let worker = worker("leaving", "probe.work", &["poolSize: 1"]);
+    let watched = Watched::start(&(gateway.clone() + &worker));
+    let client = watched.host.client("probe.test");
+    for (command, status) in [("count", StatusCode::OK), ("trap", StatusCode::BAD_GATEWAY)] {
+        assert_eq!(client.post("/request?subject=probe.work").body(command).send().await.status, status);
+    }
+    watched.write(&(gateway.clone() + &worker.replace("poolSize: 1", "poolSize: 2")));
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(client.post("/request?subject=probe.work").body("count").send().await.status, StatusCode::OK);
+    watched.host.wait_for_metric("roadstead_calls_total", &["\"leaving\"", "\"ok\""], 2.0).await;
+    watched.host.wait_for_metric("roadstead_messages_handled_total", &["\"leaving\"", "\"ok\""], 2.0).await;
+    watched.host.wait_for_metric("roadstead_calls_total", &["\"leaving\"", "\"trap\""], 1.0).await;
+
+    watched.write(&gateway);
+    watched.logged("\"reloaded\"", 2).await;
+    eventually("no series of the workload is left", async || {
+        (!watched.host.admin("/metrics").await.text().contains("\"leaving\"")).then_some(())
+    })
+    .await;
+    assert!(watched.host.metric("roadstead_calls_total", &["\"gateway\""]).await >= 3.0);
+}
+
+#[tokio::test]
 async fn what_failed_is_tried_again_after_a_pause() {
     let one = trigger("one", "one.test", "probe-gateway").yaml();
     let host = Host::start_with(&one, Options::default().switch("--watch").flag("--limit", "instances_max=1"));
