@@ -43,7 +43,7 @@ enum Command {
     CompileChild(compile_child::ChildArguments),
 }
 
-/// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage.
+/// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage, 130 and 143 told to stop twice.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::main(arguments),

@@ -7,6 +7,7 @@ pub mod cli;
 
 /// Hosts: how they are put together, and what can be asked of them.
 pub mod host {
+    pub use roadstead_runtime::WorkloadId;
     pub use roadstead_runtime::host::{
         BuildError, Host, HostApi, HostBuilder, HostStatus, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus,
     };
@@ -24,9 +25,15 @@ pub mod compile {
     };
 }
 
-/// Capabilities of a host.
+/// Capabilities of a host, and what one needs to write another.
 pub mod plugin {
-    pub use roadstead_runtime::plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext};
+    pub use roadstead_runtime::plugin::{
+        Activation, BoundState, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext, PluginError,
+    };
+    pub use roadstead_runtime::{
+        Call, CallError, ComponentHandle, FaultKind, GuestFuture, GuestLog, InLane, InstanceState, LaneError, LogText,
+        OwnedSeries, PoolStatus, Series, SeriesByOwner, TraceContext, TraceId,
+    };
 
     /// `wasi:logging`.
     pub mod wasi_logging {
@@ -35,9 +42,14 @@ pub mod plugin {
 
     /// `wasmcloud:messaging`.
     pub mod wasmcloud_messaging {
-        pub use roadstead_plugins::wasmcloud_messaging::{Messaging, NatsMessaging};
+        pub use roadstead_plugins::wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats};
     }
 }
 
 /// Manifests, limits and the types that they are made of.
 pub use roadstead_config as config;
+
+/// The programs of docs/embedding.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

@@ -225,7 +225,7 @@ limits! {
     log_message_bytes_max = 8_192 Bytes;
     /// Calls that wait for a pooled instance of one component before further ones are refused (`max_in_flight`).
     pool_waiting_max = 1_024 Count;
-    /// Longest wait for a pooled instance (`admission_wait`).
+    /// Longest wait of a call for a pooled instance, of a message for its place as well (`admission_wait`).
     admission_wait_ms = 30_000 Milliseconds;
     /// Pooled instances of one component on one host: poolSize times replicas.
     pool_size_max = 1_000 Count;

@@ -31,13 +31,13 @@ use roadstead_runtime::{
 };
 use wasmtime::component::{HasSelf, Linker};
 
-pub use broker::{Broker, BrokerError, Headers, Message, Subscription};
+pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Subscription};
 pub use in_process::InProcessBroker;
 pub use nats::{ConnectError, NatsBroker, connect_nats};
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
-use metrics::{MessagingMetrics, WorkloadMetrics};
+use metrics::{MessagingMetrics, WorkloadSeries};
 
 /// The plugin, over any broker.
 pub struct Messaging {
@@ -68,7 +68,7 @@ pub(crate) struct Bound {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) config: MessagingConfig,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) metrics: WorkloadMetrics,
+    pub(crate) metrics: WorkloadSeries,
 }
 
 impl Messaging {
@@ -154,7 +154,7 @@ impl HostPlugin for Messaging {
                 .map_err(|_| BrokerError::NotConfirmed { pattern: pattern.clone(), waited: within })
                 .and_then(|result| result)
                 .map_err(|error| PluginError::backend(format!("cannot subscribe to {pattern}"), error))?;
-            intake.listen(subscription);
+            intake.listen(pattern.clone(), subscription);
         }
         Ok(Some(Box::new(intake)))
     }

@@ -149,6 +149,7 @@ const REASONS: &[&str] = &[
     "trap",
     "stack-overflow",
     "memory-limit",
+    "cpu-limit",
     "exit",
     "no-response",
     "guest-error",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use roadstead_config::{InterfaceName, ResourceName};
+use tokio::time::Instant;
 use wasmtime::{
     Store,
     component::{Instance, InstancePre},
@@ -14,7 +15,7 @@ use crate::{
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::InLane,
-    metrics::ComponentMetrics,
+    metrics::{ComponentMetrics, ComponentSeries},
     plan::ComponentPlan,
     plugin::BoundState,
     pool::{Pool, PoolBounds, PooledInstance},
@@ -24,7 +25,7 @@ use crate::{
 pub struct ComponentHandle {
     pub(crate) plan: Arc<ComponentPlan>,
     pub(crate) shared: Arc<HostShared>,
-    pub(crate) metrics: ComponentMetrics,
+    pub(crate) metrics: ComponentSeries,
     fresh_places: Arc<Gate>,
     pool: Option<Pool>,
 }
@@ -45,7 +46,7 @@ impl ComponentHandle {
     pub(crate) fn new(
         plan: Arc<ComponentPlan>,
         shared: Arc<HostShared>,
-        metrics: ComponentMetrics,
+        metrics: ComponentSeries,
         pool: Option<PoolBounds>,
     ) -> Self {
         metrics.pool_size.set(pool.map_or(0, |bounds| i64::try_from(bounds.size.get()).unwrap_or(i64::MAX)));
@@ -104,8 +105,22 @@ impl ComponentHandle {
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
     {
+        let admit_by = self.pool.as_ref().and_then(|pool| Instant::now().checked_add(pool.bounds().admission_wait));
+        self.call_admitted_by(admit_by.unwrap_or(call.deadline), call, work).await
+    }
+
+    /// The same, where the wait for a pooled instance ends at `admit_by` instead of after the host's own
+    /// `admission_wait_ms`.
+    ///
+    /// # Errors
+    /// As for [`ComponentHandle::call`].
+    pub async fn call_admitted_by<T, F>(&self, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
+    where
+        T: Send,
+        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
+    {
         match &self.pool {
-            Some(pool) => self.call_pooled(pool, call, work).await,
+            Some(pool) => self.call_pooled(pool, admit_by, call, work).await,
             None => self.call_fresh(call, work).await,
         }
     }
@@ -121,7 +136,8 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let _place = self.enter_fresh()?;
-        let mut instance = self.instantiate(call.clone()).await?;
+        let live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call.clone())?;
+        let mut instance = self.instantiate(live).await?;
         self.metrics.created_fresh.inc();
         self.run(&mut instance, &call, work).await
     }
@@ -132,19 +148,15 @@ impl ComponentHandle {
         self.fresh_places.enter(1).ok_or(CallError::WorkloadBusy { bound: "workload_instances_max", limit })
     }
 
-    async fn call_pooled<T, F>(&self, pool: &Pool, call: Call, work: F) -> Result<T, CallError>
+    async fn call_pooled<T, F>(&self, pool: &Pool, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
     where
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
-        let mut place = pool.enter(&call, &self.metrics).await?;
+        let mut place = pool.enter(&call, admit_by, &self.metrics).await?;
         let mut busy = Busy::new(&self.metrics);
         let mut instance = match place.warm.take() {
             Some(instance) => instance,
-            None => {
-                let instance = self.instantiate(call.clone()).await?;
-                self.metrics.created_pooled.inc();
-                instance
-            }
+            None => self.instantiate_pooled(call.clone()).await?,
         };
         busy.has_instance = true;
         instance.live.store.data_mut().begin_call(call.clone());
@@ -166,17 +178,24 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let timer = self.metrics.begin_call(call.deadline);
-        let ended = guarded(call.deadline, work(&mut instance.live.store, &instance.instance)).await;
+        let ended = guarded(instance.live.bounds(), work(&mut instance.live.store, &instance.instance)).await;
         let result = instance.live.settle(ended);
         instance.live.store.data_mut().end_call();
         timer.end(&result);
         result
     }
 
-    async fn instantiate(&self, call: Call) -> Result<PooledInstance, CallError> {
-        let deadline = call.deadline;
+    /// Makes an instance that goes to the pool: its start is no call's, and has the time that `call` has.
+    async fn instantiate_pooled(&self, call: Call) -> Result<PooledInstance, CallError> {
         let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call)?;
-        let ended = guarded(deadline, self.plan.pre.instantiate_async(&mut live.store)).await;
+        live.store.data_mut().cpu = None;
+        let instance = self.instantiate(live).await?;
+        self.metrics.created_pooled.inc();
+        Ok(instance)
+    }
+
+    async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
+        let ended = guarded(live.bounds(), self.plan.pre.instantiate_async(&mut live.store)).await;
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
     }
@@ -184,9 +203,7 @@ impl ComponentHandle {
     /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
     pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
         if let Some(pool) = &self.pool {
-            let instance = self.instantiate(call).await?;
-            self.metrics.created_pooled.inc();
-            pool.put_back(instance);
+            pool.put_back(self.instantiate_pooled(call).await?);
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ pub enum FaultKind {
     StackOverflow,
     /// A memory or table could not grow because of the workload's memory limit, and the guest gave up.
     MemoryLimit,
+    /// The guest took more processor time for the call than the workload's `cpuLimit`.
+    CpuLimit,
     /// The guest ended itself (`wasi:cli/exit`) instead of returning.
     Exit,
     /// The guest returned without a response.
@@ -34,6 +36,7 @@ impl FaultKind {
             Self::Trap => "trap",
             Self::StackOverflow => "stack-overflow",
             Self::MemoryLimit => "memory-limit",
+            Self::CpuLimit => "cpu-limit",
             Self::Exit => "exit",
             Self::NoResponse => "no-response",
             Self::GuestError => "guest-error",

@@ -122,7 +122,7 @@ impl Host {
             return WorkloadStatus::failed(&id, &request, error_text(&error));
         }
         self.count_states();
-        for warning in support::warnings(&request.spec) {
+        for warning in support::warnings(&request) {
             tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
         }
         let result = self.start(&request).await;
@@ -175,7 +175,7 @@ impl Host {
 
     /// Builds a workload and lets requests and messages at it, in an order in which a failure can be undone.
     async fn start(&self, request: &WorkloadRequest) -> Result<Arc<Workload>, DeployError> {
-        let WorkloadRequest { id, spec, replicas, place, trigger } = request;
+        let WorkloadRequest { id, spec, replicas, place, trigger, .. } = request;
         let workload = Arc::new(self.foundry.build(id, spec, *replicas).await?);
         let target = match trigger {
             Some(_) => Some(workload.http_target(place)?),

@@ -32,6 +32,7 @@ use crate::{
     Call, CallError, FaultKind, InstanceState, RequestBody, RequestBodyError, ResponseBody,
     component::ComponentHandle,
     dispatch::Dispatch,
+    fault::one_line,
     gate::Entered,
     instance::{LiveStore, guarded},
     lanes::{InLane, LaneError},
@@ -117,7 +118,9 @@ impl Dispatch for HttpTarget {
         });
         match head.await {
             Ok(Ok(response)) => Ok(response.map(|body| ResponseBody::new(GuestBody::new(body, guest, bytes_left)))),
-            Ok(Err(code)) => Err(CallError::fault(FaultKind::GuestError, format!("the guest answered {code:?}"))),
+            Ok(Err(code)) => {
+                Err(CallError::fault(FaultKind::GuestError, one_line(format_args!("the guest answered {code:?}"))))
+            }
             Err(_) => {
                 Err(guest.end().await.err().unwrap_or_else(|| {
                     CallError::fault(FaultKind::NoResponse, "the guest returned without a response")
@@ -143,7 +146,7 @@ impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
         let Self { component, pre, mut live, request, scheme, head_sender, deadline, _place } = self;
         let timer = component.metrics.begin_call(deadline);
-        let ended = guarded(deadline, handle(&pre, &mut live, request, scheme, head_sender)).await;
+        let ended = guarded(live.bounds(), handle(&pre, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
         live.store.data_mut().end_call();
         if let Err(error) = &result {
@@ -318,7 +321,9 @@ impl http_body::Body for GuestBody {
             }
             Some(Err(error)) => {
                 this.give_up();
-                let broken = || CallError::fault(FaultKind::GuestError, format!("the response broke off: {error}"));
+                let broken = || {
+                    CallError::fault(FaultKind::GuestError, one_line(format_args!("the response broke off: {error}")))
+                };
                 Poll::Ready(Some(Err(this.guest.failure().unwrap_or_else(broken))))
             }
             // The channel ends in the same way when the guest finishes its body and when its store goes away, so the

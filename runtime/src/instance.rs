@@ -1,6 +1,6 @@
 //! One store with its bounds, and a call into it that always ends: by result, trap, deadline or panic.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use futures::FutureExt;
 use prometheus::IntGauge;
@@ -10,6 +10,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::{
     Call, CallError, FaultKind, InstanceState,
+    cpu::CpuBudget,
     fault::{DeadlinePassed, classify, detail, panic_text},
     gate::{Entered, Gate},
     lanes::BackgroundLane,
@@ -70,6 +71,12 @@ impl LiveStore {
         Ok(Self { store, _slots: [tenant_slot, slot], _alive: CountedAlive(alive.clone()) })
     }
 
+    /// What guards work on this store.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let state = self.store.data();
+        Bounds { deadline: state.call().deadline, cpu: state.cpu.clone() }
+    }
+
     /// Reads how a guarded piece of work on this store ended.
     pub(crate) fn settle<T>(&self, ended: Result<T, Ended>) -> Result<T, CallError> {
         ended.map_err(|ended| match ended {
@@ -81,11 +88,12 @@ impl LiveStore {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands it over by value")]
-/// At each tick a running guest lets others run, and ends when its call's time is up.
+/// At each tick a running guest lets others run, and ends when its call's time is up, by the clock or by its budget.
 fn on_tick(store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<UpdateDeadline> {
     if Instant::now() >= store.data().call().deadline {
         return Err(DeadlinePassed.into());
     }
+    store.data().cpu.as_deref().map_or(Ok(()), CpuBudget::look)?;
     store.data().note_tick();
     Ok(UpdateDeadline::YieldCustom(TICKS_BETWEEN_YIELDS, Box::pin(tokio::task::yield_now())))
 }
@@ -97,9 +105,22 @@ pub(crate) enum Ended {
     Error(wasmtime::Error),
 }
 
-/// Runs guest work under a deadline. A panic of a host function ends the work, not the host.
-pub(crate) async fn guarded<T>(deadline: Instant, work: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
-    let caught = AssertUnwindSafe(work).catch_unwind();
+/// How long guest work may go on.
+pub(crate) struct Bounds {
+    deadline: Instant,
+    /// `None` where processor time has no limit.
+    cpu: Option<Arc<CpuBudget>>,
+}
+
+/// Runs guest work within its bounds. A panic of a host function ends the work, not the host.
+pub(crate) async fn guarded<T>(bounds: Bounds, work: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+    let Bounds { deadline, cpu } = bounds;
+    let mut work = pin!(work);
+    let metered = poll_fn(|cx| match &cpu {
+        None => work.as_mut().poll(cx),
+        Some(cpu) => cpu.metered(|| work.as_mut().poll(cx)).unwrap_or_else(|over| Poll::Ready(Err(over.into()))),
+    });
+    let caught = AssertUnwindSafe(metered).catch_unwind();
     match tokio::time::timeout_at(deadline, caught).await {
         Err(_) => Err(Ended::Deadline),
         Ok(Err(panic)) => Err(Ended::Panic(panic_text(&*panic))),

@@ -1,11 +1,17 @@
 //! The runtime's metrics: each declared here once, with its help text.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+use roadstead_config::ResourceName;
 use tokio::time::Instant;
 
-use crate::CallError;
+use crate::{CallError, OwnedSeries, Series, SeriesByOwner, WorkloadId};
 
 /// Labels of everything that belongs to one component.
 const COMPONENT: [&str; 3] = ["namespace", "workload", "component"];
@@ -27,6 +33,7 @@ pub(crate) struct RuntimeMetrics {
     call_duration: HistogramVec,
     pub(crate) workloads: IntGaugeVec,
     pub(crate) compiles: CompileMetrics,
+    components: SeriesByOwner<(WorkloadId, ResourceName), ComponentMetrics>,
 }
 
 /// The metrics of compilation, which belong to no workload: code is shared between them.
@@ -98,6 +105,7 @@ impl RuntimeMetrics {
             )?,
             workloads: IntGaugeVec::new(Opts::new("roadstead_workloads", "Workloads, by state."), &["state"])?,
             compiles: CompileMetrics::new()?,
+            components: SeriesByOwner::default(),
         };
         let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(metrics.instances.clone()),
@@ -117,9 +125,14 @@ impl RuntimeMetrics {
         Ok(metrics)
     }
 
-    /// The handles of one component, looked up once.
-    pub(crate) fn for_component(&self, namespace: &str, workload: &str, component: &str) -> ComponentMetrics {
-        let labels = [namespace, workload, component];
+    /// The handles of one component, looked up once. Its series end with the last that uses them.
+    pub(crate) fn for_component(&self, workload: &WorkloadId, component: &ResourceName) -> ComponentSeries {
+        self.components.of((workload.clone(), component.clone()), || self.make(workload, component))
+    }
+
+    fn make(&self, workload: &WorkloadId, component: &ResourceName) -> ComponentMetrics {
+        let labels @ [namespace, workload, component] =
+            [workload.namespace.as_str(), workload.name.as_str(), component.as_str()];
         let with = |last| [namespace, workload, component, last];
         ComponentMetrics {
             instances: self.instances.with_label_values(&labels),
@@ -131,12 +144,19 @@ impl RuntimeMetrics {
             pool_wait: self.pool_wait.with_label_values(&labels),
             calls_ok: self.calls.with_label_values(&with("ok")),
             call_duration: self.call_duration.with_label_values(&labels),
-            calls: self.calls.clone(),
-            retired: self.instances_retired.clone(),
+            failures: Mutex::default(),
+            retirements: Mutex::default(),
+            families: self.clone(),
             labels: labels.map(str::to_owned),
         }
     }
 }
+
+/// The metrics of one component, in use.
+pub(crate) type ComponentSeries = OwnedSeries<(WorkloadId, ResourceName), ComponentMetrics>;
+
+/// Values of a label that have been counted, beside those that have a handle.
+type Counted = Mutex<BTreeSet<&'static str>>;
 
 /// The metrics of one component.
 pub(crate) struct ComponentMetrics {
@@ -149,8 +169,9 @@ pub(crate) struct ComponentMetrics {
     pub(crate) pool_wait: Histogram,
     calls_ok: IntCounter,
     call_duration: Histogram,
-    calls: IntCounterVec,
-    retired: IntCounterVec,
+    failures: Counted,
+    retirements: Counted,
+    families: RuntimeMetrics,
     labels: [String; 3],
 }
 
@@ -164,18 +185,41 @@ impl ComponentMetrics {
         self.call_duration.observe(seconds);
         match outcome {
             Ok(()) => self.calls_ok.inc(),
-            Err(kind) => self.counter(&self.calls, kind).inc(),
+            Err(kind) => self.count(&self.families.calls, &self.failures, kind),
         }
     }
 
     /// Counts a pooled instance that is given up.
     pub(crate) fn instance_retired(&self, reason: &'static str) {
-        self.counter(&self.retired, reason).inc();
+        self.count(&self.families.instances_retired, &self.retirements, reason);
     }
 
-    fn counter(&self, family: &IntCounterVec, last: &str) -> IntCounter {
+    fn count(&self, family: &IntCounterVec, counted: &Counted, last: &'static str) {
+        counted.lock().unwrap_or_else(PoisonError::into_inner).insert(last);
         let [namespace, workload, component] = &self.labels;
-        family.with_label_values(&[namespace, workload, component, last])
+        family.with_label_values(&[namespace, workload, component, last]).inc();
+    }
+}
+
+impl Series for ComponentMetrics {
+    fn forget(&self) {
+        let all = &self.families;
+        let labels @ [namespace, workload, component] = self.labels.each_ref().map(String::as_str);
+        // A series that never had a value is not there to be removed.
+        for gauges in [&all.instances, &all.pool_size, &all.pool_busy, &all.pool_waiting] {
+            let _ = gauges.remove_label_values(&labels);
+        }
+        for histograms in [&all.pool_wait, &all.call_duration] {
+            let _ = histograms.remove_label_values(&labels);
+        }
+        let forget = |family: &IntCounterVec, last| {
+            let _ = family.remove_label_values(&[namespace, workload, component, last]);
+        };
+        ["fresh", "pooled"].into_iter().for_each(|kind| forget(&all.instances_created, kind));
+        forget(&all.calls, "ok");
+        for (family, counted) in [(&all.calls, &self.failures), (&all.instances_retired, &self.retirements)] {
+            counted.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|last| forget(family, last));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use roadstead_config::{InterfaceName, ResourceName};
 use wasmtime::component::{Component, InstancePre};
 
-use crate::{InstanceState, WorkloadId, gate::Gate, lanes::LongRuns, plugin::BoundState};
+use crate::{InstanceState, WorkloadId, cpu::CpuBudget, gate::Gate, lanes::LongRuns, plugin::BoundState};
 
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
@@ -28,6 +28,8 @@ pub(crate) struct ComponentPlan {
     pub(crate) granted_exports: Vec<InterfaceName>,
     pub(crate) long_runs: LongRuns,
     pub(crate) max_invocations: Option<NonZeroU32>,
+    /// Processor time of one call, in milliseconds.
+    pub(crate) cpu_limit_ms: Option<NonZeroU32>,
     pub(crate) bound: Vec<(TypeId, BoundState)>,
 }
 
@@ -37,5 +39,10 @@ impl ComponentPlan {
         let wanted = TypeId::of::<T>();
         let (_, state) = self.bound.iter().find(|(id, _)| *id == wanted)?;
         state.clone().downcast().ok()
+    }
+
+    /// What a call may take of the processor; `None` where nothing bounds it.
+    pub(crate) fn cpu_budget(&self) -> Option<Arc<CpuBudget>> {
+        self.cpu_limit_ms.map(|limit_ms| Arc::new(CpuBudget::new(limit_ms)))
     }
 }

@@ -75,23 +75,33 @@ impl Pool {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for a place: within the call's deadline and the admission wait, behind a bounded number of others.
-    pub(crate) async fn enter(&self, call: &Call, metrics: &ComponentMetrics) -> Result<Place, CallError> {
+    /// Waits for a place: within the call's deadline and until `admit_by`, behind a bounded number of others.
+    pub(crate) async fn enter(
+        &self,
+        call: &Call,
+        admit_by: Instant,
+        metrics: &ComponentMetrics,
+    ) -> Result<Place, CallError> {
         let permit = match self.places.clone().try_acquire_owned() {
             Ok(permit) => {
                 metrics.pool_wait.observe(0.0);
                 permit
             }
-            Err(_) => self.wait(call, metrics).await?,
+            Err(_) => self.wait(call, admit_by, metrics).await?,
         };
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Place { warm, _permit: permit })
     }
 
-    async fn wait(&self, call: &Call, metrics: &ComponentMetrics) -> Result<OwnedSemaphorePermit, CallError> {
+    async fn wait(
+        &self,
+        call: &Call,
+        admit_by: Instant,
+        metrics: &ComponentMetrics,
+    ) -> Result<OwnedSemaphorePermit, CallError> {
         let _waiting = Waiting::join(self, metrics)?;
         let begun = Instant::now();
-        let until = call.deadline.min(begun + self.bounds.admission_wait);
+        let until = call.deadline.min(admit_by);
         let entered = tokio::time::timeout_at(until, self.places.clone().acquire_owned()).await;
         let waited = begun.elapsed();
         metrics.pool_wait.observe(waited.as_secs_f64());

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, 
 
 use crate::{
     Call, WorkloadId,
+    cpu::CpuBudget,
     guest_log::{GuestLog, LogStream},
     limiter::StoreLimiter,
     plan::ComponentPlan,
@@ -26,6 +27,8 @@ pub struct InstanceState {
     call: Call,
     call_state: http::Extensions,
     pub(crate) limiter: StoreLimiter,
+    /// `None` where the call's processor time has no limit.
+    pub(crate) cpu: Option<Arc<CpuBudget>>,
 }
 
 impl InstanceState {
@@ -48,6 +51,7 @@ impl InstanceState {
         let cores_max = usize::try_from(limits.component_memories_max).unwrap_or(usize::MAX);
         let limiter = StoreLimiter::new(plan.memory_bytes_max, cores_max);
         let body_chunk_bytes_max = usize::try_from(limits.guest_body_chunk_bytes_max).unwrap_or(usize::MAX).max(1);
+        let cpu = plan.cpu_budget();
         Self {
             wasi,
             http,
@@ -59,6 +63,7 @@ impl InstanceState {
             call,
             call_state: http::Extensions::new(),
             limiter,
+            cpu,
         }
     }
 
@@ -66,6 +71,7 @@ impl InstanceState {
     pub(crate) fn begin_call(&mut self, call: Call) {
         self.log.begin(&call);
         self.call = call;
+        self.cpu = self.plan.cpu_budget();
         self.call_state.clear();
     }
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use roadstead_config::{
-    Limits,
-    manifest::{Component, SourcePlace, Variables, WorkloadSpec},
+    Limits, PullPolicy,
+    manifest::{Component, DeployPolicy, SourcePlace, Variables, WorkloadSpec},
 };
 
-use crate::DeployError;
+use crate::{DeployError, host::WorkloadRequest};
 
 /// Refuses what a workload relies on and would not get.
 pub(crate) fn refuse(spec: &WorkloadSpec) -> Result<(), DeployError> {
@@ -72,25 +72,52 @@ fn is_referenced(variables: &Variables) -> bool {
     !variables.config_from.is_empty() || !variables.secret_from.is_empty()
 }
 
-/// What is in `spec` and has no effect, one sentence each.
-pub(crate) fn warnings(spec: &WorkloadSpec) -> Vec<String> {
-    let of_component = |component: &Component| {
-        let local = &component.local_resources;
-        let name = component.name.clone();
-        let table = [
-            (!local.allowed_hosts.is_empty(), "allowedHosts", "this version sends no outgoing HTTP requests"),
-            (!local.allowed_ip_name_lookups.is_empty(), "allowedIpNameLookups", "this version looks no names up"),
-            (
-                !local.allowed_host_loopback_ports.is_empty(),
-                "allowedHostLoopbackPorts",
-                "this version opens no connections for components",
-            ),
-            (local.cpu_limit.is_some(), "cpuLimit", "this version bounds wall time only, by the call's deadline"),
-        ];
-        table
-            .into_iter()
-            .filter(|(present, ..)| *present)
-            .map(move |(_, field, why)| format!("component {name}: {field} has no effect: {why}"))
-    };
-    spec.components.iter().flat_map(of_component).collect()
+/// What a workload asks for and has no effect, one sentence each.
+pub(crate) fn warnings(request: &WorkloadRequest) -> Vec<String> {
+    let spec = &request.spec;
+    let mut warnings = of_workload(request);
+    warnings.extend(spec.components.iter().flat_map(of_component));
+    warnings
+}
+
+/// A field, whether it asks for something, and why nothing comes of it.
+type Row = (&'static str, bool, &'static str);
+
+fn said(table: impl IntoIterator<Item = Row>, whose: &str) -> Vec<String> {
+    let present = table.into_iter().filter(|(_, present, _)| *present);
+    present.map(|(field, _, why)| format!("{whose}{field} has no effect: {why}")).collect()
+}
+
+fn of_workload(request: &WorkloadRequest) -> Vec<String> {
+    const NO_PLACEMENT: &str = "a host that runs from files runs all that they ask for";
+    let spec = &request.spec;
+    let recreate = request.deploy_policy == DeployPolicy::Recreate;
+    let table = [
+        ("deployPolicy Recreate", recreate, "the old form of a workload always serves until the new one is ready"),
+        ("hostSelector", !spec.host_selector.is_empty(), NO_PLACEMENT),
+        ("hostId", spec.host_id.is_some(), NO_PLACEMENT),
+        ("environment", spec.environment.is_some(), NO_PLACEMENT),
+        ("kubernetes", spec.kubernetes_service.is_some(), "this version makes nothing in a cluster"),
+    ];
+    said(table, "")
+}
+
+fn of_component(component: &Component) -> Vec<String> {
+    const NO_REGISTRY: &str = "this version reads components from files";
+    let local = &component.local_resources;
+    let several_calls = component.max_concurrency.is_some_and(|max| max.get() > 1);
+    let pull_policy = component.image_pull_policy != PullPolicy::default();
+    let table = [
+        ("imagePullPolicy", pull_policy, NO_REGISTRY),
+        ("imagePullSecret", component.image_pull_secret.is_some(), NO_REGISTRY),
+        ("maxConcurrency", several_calls, "an instance has one call at a time"),
+        ("allowedHosts", !local.allowed_hosts.is_empty(), "this version sends no outgoing HTTP requests"),
+        ("allowedIpNameLookups", !local.allowed_ip_name_lookups.is_empty(), "this version looks no names up"),
+        (
+            "allowedHostLoopbackPorts",
+            !local.allowed_host_loopback_ports.is_empty(),
+            "this version opens no connections for components",
+        ),
+    ];
+    said(table, &format!("component {}: ", component.name))
 }

@@ -16,6 +16,7 @@ use crate::{
     compile::CompileService,
     component::{ComponentHandle, bound_entry},
     engine::slots_of,
+    fault::{detail, one_line},
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
     http_call::HttpTarget,
     instance::HostShared,
@@ -108,7 +109,7 @@ impl Foundry {
         let link_error = |error: wasmtime::Error| DeployError::Link {
             component: component.name.to_string(),
             place: component.place.clone(),
-            detail: format!("{error:#}"),
+            detail: detail(&error),
         };
         for grant in &grants {
             if let Some(plugin) = self.plugins.get(grant.plugin) {
@@ -130,9 +131,10 @@ impl Foundry {
             granted_exports,
             long_runs: LongRuns::new(Duration::from_millis(self.shared.limits.epoch_tick_ms)),
             max_invocations: component.max_invocations,
+            cpu_limit_ms: component.local_resources.cpu_limit,
             bound,
         });
-        let metrics = self.metrics.for_component(id.namespace.as_str(), id.name.as_str(), component.name.as_str());
+        let metrics = self.metrics.for_component(id, &component.name);
         Ok(ComponentHandle::new(plan, self.shared.clone(), metrics, pool))
     }
 
@@ -250,7 +252,7 @@ impl Workload {
         let target = HttpTarget::new(first.clone()).map_err(|error| DeployError::Link {
             component: first.name().to_string(),
             place: place.clone(),
-            detail: format!("{error:#}"),
+            detail: detail(&error),
         })?;
         Ok(Arc::new(target))
     }
@@ -282,7 +284,7 @@ fn interfaces(
     let unknown = |import: &str| DeployError::ImportUnknown {
         component: component.name.to_string(),
         place: component.place.clone(),
-        import: import.chars().take(200).collect(),
+        import: one_line(format_args!("{import}")),
     };
     let imports = ty
         .imports(compiled.engine())

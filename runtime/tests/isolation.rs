@@ -21,26 +21,34 @@ use wasmtime::component::{Linker, TypedFunc};
 const HOST: &str = "test:probe/host@1.0.0";
 const GUEST: &str = "test:probe/guest@1.0.0";
 
-/// A component whose exports each call the host function of their name.
+/// A component whose exports each call the host function of their name, or do what it says.
 const PROBE: &str = r#"
 (component
-  (import "test:probe/host@1.0.0" (instance $host (export "panic" (func)) (export "wait" (func))))
+  (import "test:probe/host@1.0.0" (instance $host (export "panic" (func)) (export "wait" (func)) (export "work" (func))))
   (core func $panic (canon lower (func $host "panic")))
   (core func $wait (canon lower (func $host "wait")))
+  (core func $work (canon lower (func $host "work")))
   (core module $module
     (import "host" "panic" (func $panic))
     (import "host" "wait" (func $wait))
+    (import "host" "work" (func $work))
     MORE
     (func (export "fine"))
     (func (export "panic") (call $panic))
-    (func (export "wait") (call $wait)))
+    (func (export "wait") (call $wait))
+    (func (export "work") (call $work))
+    (func (export "spin") (loop $again (br $again))))
   (core instance $instance (instantiate $module
-    (with "host" (instance (export "panic" (func $panic)) (export "wait" (func $wait))))))
+    (with "host" (instance (export "panic" (func $panic)) (export "wait" (func $wait))
+      (export "work" (func $work))))))
   (func $call_fine (canon lift (core func $instance "fine")))
   (func $call_panic (canon lift (core func $instance "panic")))
   (func $call_wait (canon lift (core func $instance "wait")))
+  (func $call_work (canon lift (core func $instance "work")))
+  (func $call_spin (canon lift (core func $instance "spin")))
   (instance $guest
-    (export "fine" (func $call_fine)) (export "panic" (func $call_panic)) (export "wait" (func $call_wait)))
+    (export "fine" (func $call_fine)) (export "panic" (func $call_panic)) (export "wait" (func $call_wait))
+    (export "work" (func $call_work)) (export "spin" (func $call_spin)))
   (export "test:probe/guest@1.0.0" (instance $guest)))
 "#;
 
@@ -76,6 +84,11 @@ impl HostPlugin for Probe {
     fn link(&self, _: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
         let mut host = linker.instance(HOST)?;
         host.func_wrap("panic", |_, ()| -> wasmtime::Result<()> { panic!("a defect of the host") })?;
+        host.func_wrap("work", |_, ()| {
+            let begun = thread_time();
+            while thread_time() - begun < Duration::from_millis(30) {}
+            Ok(())
+        })?;
         host.func_wrap_async("wait", |_, ()| {
             Box::new(async {
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -88,6 +101,12 @@ impl HostPlugin for Probe {
         self.components.lock().unwrap().push(component);
         Ok(None)
     }
+}
+
+/// What this thread has had of the processor.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
 struct Tried {
@@ -236,6 +255,33 @@ async fn a_component_that_loops_at_its_start_does_not_hold_up_the_host() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(tried.deploy("fine", "", ", poolSize: 1").await.state, WorkloadState::Running);
     tried.call("fine", "fine").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_has_its_own_processor_time() {
+    let tried = Tried::start(Limits::default()).await;
+    for (namespace, more) in [("fresh", ""), ("pooled", ", poolSize: 1")] {
+        let lines = format!("{more}, localResources: {{cpuLimit: 50}}");
+        assert_eq!(tried.deploy(namespace, "", &lines).await.state, WorkloadState::Running);
+        for _ in 0..3 {
+            tried.call(namespace, "work").await.unwrap();
+        }
+        let begun = Instant::now();
+        let ended = tried.call(namespace, "spin").await.unwrap_err();
+        let CallError::Fault { kind: FaultKind::CpuLimit, detail } = &ended else { panic!("{ended:?}") };
+        assert_eq!(detail, "the call took more than the 50 ms of processor time that it may (cpuLimit)");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        tried.call(namespace, "work").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_in_a_pool_is_no_call() {
+    let tried = Tried::start(Limits::default()).await;
+    let start = "(func $start (call $work) (call $work)) (start $start)";
+    let status = tried.deploy("slow", start, ", poolSize: 1, localResources: {cpuLimit: 50}").await;
+    assert_eq!(status.state, WorkloadState::Running, "{status:?}");
+    tried.call("slow", "work").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

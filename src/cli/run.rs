@@ -119,28 +119,45 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime);
     match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set))) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
+        Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),
         Err(error) => fail(&error),
     }
+}
+
+/// The signal by which the host is told to stop.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Interrupt,
+    Terminate,
+}
+
+/// How a host ended that did not fail.
+enum Ended {
+    /// As it was told to.
+    Stopped,
+    /// Told again, it did not wait for what was under way: shells name that by 128 and the signal's number.
+    AtOnce(Told),
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Result<(), RunError> {
+async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Result<Ended, RunError> {
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut told_to_stop = async || {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => Told::Interrupt,
+            _ = terminate.recv() => Told::Terminate,
         }
     };
     let (host, admin) = tokio::select! {
         started = start(&arguments, limits, &set) => started?,
-        () = told_to_stop() => return Ok(()),
+        _ = told_to_stop() => return Ok(Ended::Stopped),
     };
 
     told_to_stop().await;
@@ -148,13 +165,13 @@ async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Res
     admin.set_draining();
     let cut_off = tokio::select! {
         cut_off = host.stop(Duration::from_millis(host.limits().drain_timeout_ms)) => cut_off,
-        () = told_to_stop() => {
+        told = told_to_stop() => {
             tracing::warn!("told to stop again: ending at once");
-            return Ok(());
+            return Ok(Ended::AtOnce(told));
         }
     };
     tracing::info!(cut_off, "stopped");
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 async fn start(
@@ -163,7 +180,7 @@ async fn start(
     set: &ManifestSet,
 ) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = match &arguments.data_nats_url {
-        Some(url) => NatsMessaging::new(connect_nats(url, &limits).await?),
+        Some(url) => NatsMessaging::new(connect_nats(url).await?),
         None => Messaging::in_process(),
     };
     let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;

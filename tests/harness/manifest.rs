@@ -9,6 +9,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         path: "/".into(),
         timeout: "10s".into(),
         component: component.into(),
+        component_lines: String::new(),
     }
 }
 
@@ -21,6 +22,7 @@ pub struct Trigger {
     path: String,
     timeout: String,
     component: String,
+    component_lines: String,
 }
 
 impl Trigger {
@@ -36,8 +38,14 @@ impl Trigger {
         Self { timeout: timeout.into(), ..self }
     }
 
+    /// A further line of the component.
+    pub fn with(mut self, line: &str) -> Self {
+        self.component_lines += &format!("          {line}\n");
+        self
+    }
+
     pub fn yaml(&self) -> String {
-        let Self { namespace, name, host, path, timeout, component } = self;
+        let Self { namespace, name, host, path, timeout, component, component_lines } = self;
         format!(
             "\
 apiVersion: control.cosmonic.io/v1alpha1
@@ -60,7 +68,7 @@ spec:
       components:
         - name: {component}
           image: file:{component}.wasm
----
+{component_lines}---
 "
         )
     }

@@ -96,18 +96,20 @@ async fn a_stopping_host_takes_no_new_connection() {
 
 #[tokio::test]
 async fn a_second_signal_ends_the_host_at_once() {
-    let mut host = Host::start(&application());
-    let client = host.client("probe.test");
-    let under_way = tokio::spawn(client.get("/sleep?ms=8000").try_send());
-    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
-    let begun = std::time::Instant::now();
-    host.signal(Signal::TERM);
-    let wait_for_log = async || host.log().contains("stopping").then_some(());
-    crate::harness::eventually("the first signal is seen", wait_for_log).await;
-    host.signal(Signal::TERM);
-    assert!(host.wait().success());
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    under_way.abort();
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut host = Host::start(&application());
+        let client = host.client("probe.test");
+        let under_way = tokio::spawn(client.get("/sleep?ms=8000").try_send());
+        host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
+        let begun = std::time::Instant::now();
+        host.signal(Signal::TERM);
+        let wait_for_log = async || host.log().contains("stopping").then_some(());
+        crate::harness::eventually("the first signal is seen", wait_for_log).await;
+        host.signal(second);
+        assert_eq!(host.wait().code(), Some(code));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        under_way.abort();
+    }
 }
 
 #[tokio::test]

@@ -141,15 +141,33 @@ async fn what_this_version_does_not_do_is_refused() {
 
 #[tokio::test]
 async fn what_has_no_effect_is_said() {
-    let more = "localResources: {allowedHosts: [example.com], cpuLimit: 1}";
-    let host = Host::start(&worker("worker", "probe.work", &[more]));
+    let lines = [
+        "imagePullPolicy: Always",
+        "imagePullSecret: {name: registry}",
+        "maxConcurrency: 2",
+        "localResources: {allowedHosts: [example.com]}",
+    ];
+    let manifest = worker("worker", "probe.work", &lines)
+        .replace("\nspec:\n", "\nspec:\n  deployPolicy: Recreate\n  kubernetes: {service: {name: worker}}\n")
+        .replace(
+            "    spec:\n",
+            "    spec:\n      hostSelector: {gpu: 'true'}\n      hostId: one\n      environment: test\n",
+        );
+    let host = Host::start(&manifest);
     let status = host.workload("worker").await;
     assert_eq!(status["state"], "WORKLOAD_STATE_RUNNING");
     assert_eq!(
         status["warnings"],
         serde_json::json!([
+            "deployPolicy Recreate has no effect: the old form of a workload always serves until the new one is ready",
+            "hostSelector has no effect: a host that runs from files runs all that they ask for",
+            "hostId has no effect: a host that runs from files runs all that they ask for",
+            "environment has no effect: a host that runs from files runs all that they ask for",
+            "kubernetes has no effect: this version makes nothing in a cluster",
+            "component probe-worker: imagePullPolicy has no effect: this version reads components from files",
+            "component probe-worker: imagePullSecret has no effect: this version reads components from files",
+            "component probe-worker: maxConcurrency has no effect: an instance has one call at a time",
             "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
-            "component probe-worker: cpuLimit has no effect: this version bounds wall time only, by the call's deadline",
         ])
     );
 }

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::harness::{host::Host, manifest::trigger};
+use crate::harness::{
+    host::Host,
+    manifest::{trigger, worker},
+};
 
 fn application() -> String {
     trigger("gateway", "probe.test", "probe-gateway").timeout("2s").yaml()
@@ -99,6 +102,27 @@ async fn a_guest_that_sleeps_past_its_deadline_is_ended() {
     assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
     assert!(begun.elapsed() < Duration::from_secs(4));
     host.wait_for_metric("roadstead_instances", &["probe-gateway"], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_takes_more_processor_time_than_it_may_is_ended() {
+    let limited = "localResources: {cpuLimit: 50}";
+    let gateway = trigger("gateway", "probe.test", "probe-gateway").with(limited).yaml();
+    let host = Host::start(&(gateway + &worker("worker", "probe.work", &["poolSize: 1", limited])));
+    let client = host.client("probe.test");
+    // Waiting is not work.
+    assert_eq!(client.get("/sleep?ms=300").send().await.text(), "slept 300 ms\n");
+    let begun = Instant::now();
+    let spun = client.get("/spin").send().await;
+    assert_eq!(spun.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(spun.header("x-roadstead-error"), "cpu-limit");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    host.wait_for_metric("roadstead_calls_total", &["probe-gateway", "\"cpu-limit\""], 1.0).await;
+    assert!(host.log().contains("more than the 50 ms of processor time that it may (cpuLimit)"), "{}", host.log());
+
+    let ask = async |body: &'static str| client.post("/request?subject=probe.work").body(body).send().await.text();
+    assert_eq!(ask("spin").await, "worker: the component failed (cpu-limit)");
+    assert_eq!(ask("count").await, "1");
 }
 
 #[tokio::test]

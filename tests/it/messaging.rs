@@ -283,3 +283,80 @@ async fn the_host_says_which_broker_it_uses_and_is_ready() {
     })
     .await;
 }
+
+fn worker_with(config: &str, more: &[&str]) -> String {
+    let subscriptions = "            subscriptions: probe.work\n";
+    worker("worker", "probe.work", more).replace(subscriptions, &format!("{subscriptions}{config}"))
+}
+
+#[tokio::test]
+async fn a_message_waits_no_longer_than_its_workload_says_for_a_place_and_an_instance_together() {
+    let config = "            admission_wait: 400ms\n            max_in_flight: '2'\n";
+    on_both(&worker_with(config, &["poolSize: 1"]), async |stage| {
+        let busy = stage.ask("probe.work", "sleep:3000");
+        let refused = async {
+            stage.host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
+            let begun = Instant::now();
+            // One has a place and waits for the instance, the other waits for a place.
+            let (one, other) = tokio::join!(stage.ask("probe.work", "echo:x"), stage.ask("probe.work", "echo:x"));
+            assert!(begun.elapsed() < Duration::from_millis(2_000), "{:?}", begun.elapsed());
+            let mut answers = [one.text(), other.text()];
+            answers.sort();
+            let instance = "worker: no instance became free in time; try again later";
+            let place = "worker: the worker has 2 messages under way, as many as it may; try again later";
+            // Both waits end at once, and the end of the first may still give the other its place.
+            assert_eq!(answers[0], instance);
+            assert!([instance, place].contains(&answers[1].as_str()), "{answers:?}");
+        };
+        let (slept, ()) = tokio::join!(busy, refused);
+        assert_eq!(slept.text(), "slept 3000 ms");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_waits_for_any_more_is_not_handled() {
+    let config = "            max_in_flight: '1'\n";
+    on_both(&worker_with(config, &["poolSize: 1"]), async |stage| {
+        let busy = stage.ask("probe.work", "sleep:1500");
+        let late = async {
+            stage.host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
+            // One waits for the place, the other behind it in the queue; both give up long before there is one.
+            let (one, other) = tokio::join!(
+                stage.ask_within("probe.work", "echo:x", 300),
+                stage.ask_within("probe.work", "echo:x", 300)
+            );
+            assert_eq!((one.status.as_u16(), other.status.as_u16()), (502, 502));
+        };
+        tokio::join!(busy, late);
+        stage.host.wait_for_metric("roadstead_messages_handled_total", &["\"deadline\""], 2.0).await;
+        assert_eq!(stage.host.metric("roadstead_messages_handled_total", &["\"ok\""]).await, 1.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn over_nats_a_full_subscription_is_told_counted_and_logged() {
+    let server = NatsServer::start();
+    let manifest = trigger("gateway", "probe.test", "probe-gateway").yaml()
+        + &worker_with("            max_in_flight: '1'\n", &["poolSize: 1"]);
+    let options = Options::default().nats(&server).flag("--limit", "subscription_messages_max=2");
+    let stage = Stage { host: Host::start_with(&manifest, options), server: Some(server) };
+    let busy = stage.ask("probe.work", "sleep:2000");
+    let asked = async {
+        stage.host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
+        join_all((0..10).map(|_| stage.ask("probe.work", "echo:x"))).await
+    };
+    let (slept, answers) = tokio::join!(busy, asked);
+    assert_eq!(slept.text(), "slept 2000 ms");
+    let full = "worker: the worker has 2 waiting messages, as many as it may; try again later";
+    let told = answers.iter().filter(|answer| answer.text() == full).count();
+    assert_eq!(answers.iter().filter(|answer| answer.text() == "x").count(), 10 - told, "{answers:?}");
+    // Two wait in the queue, and one for the place when it was taken from the queue before that was full.
+    assert!([7, 8].contains(&told), "{answers:?}");
+    stage.ask("probe.work", "echo:x").await;
+    stage.host.wait_for_metric("roadstead_messages_dropped_total", &["\"worker\""], told as f64).await;
+    let log = stage.host.log();
+    let line = log.lines().find(|line| line.contains("messages were dropped")).unwrap();
+    assert!(line.contains("\"subscription\":\"probe.work\""), "{line}");
+}

@@ -94,6 +94,72 @@ async fn a_component_that_cannot_run_leaves_the_old_one_serving() {
 }
 
 #[tokio::test]
+async fn what_has_not_changed_is_not_replaced() {
+    let one = trigger("one", "one.test", "bare-http").yaml();
+    let broken = trigger("broken", "broken.test", "made-broken").yaml();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("made-broken.wasm"), "half a file").unwrap();
+    write_application(folder.path(), &(one.clone() + &broken));
+    let host = Host::start_in(folder, Options::default().switch("--watch"));
+    let watched = Watched { host };
+    // Every line moves, and a workload comes after the two.
+    watched.write(&format!("# A remark.\n\n{one}{broken}{}", trigger("two", "two.test", "bare-http").yaml()));
+    watched.logged("\"reloaded\"", 1).await;
+    let log = watched.host.log();
+    let reloaded = log.lines().find(|line| line.contains("\"reloaded\"")).unwrap();
+    assert!(reloaded.contains("\"changed\":1"), "{reloaded}");
+    let running = |name: &str| {
+        let name = format!("\"{name}\"");
+        log.lines().filter(|line| line.contains("workload running") && line.contains(&name)).count()
+    };
+    assert_eq!((running("one"), running("two")), (1, 1), "{log}");
+}
+
+#[tokio::test]
+async fn metrics_end_with_their_workload_and_go_on_with_its_successor() {
+    let gateway = trigger("gateway", "probe.test", "probe-gateway").yaml();
+    let worker = worker("leaving", "probe.work", &["poolSize: 1"]);
+    let watched = Watched::start(&(gateway.clone() + &worker));
+    let client = watched.host.client("probe.test");
+    for (command, status) in [("count", StatusCode::OK), ("trap", StatusCode::BAD_GATEWAY)] {
+        assert_eq!(client.post("/request?subject=probe.work").body(command).send().await.status, status);
+    }
+    watched.write(&(gateway.clone() + &worker.replace("poolSize: 1", "poolSize: 2")));
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(client.post("/request?subject=probe.work").body("count").send().await.status, StatusCode::OK);
+    watched.host.wait_for_metric("roadstead_calls_total", &["\"leaving\"", "\"ok\""], 2.0).await;
+    watched.host.wait_for_metric("roadstead_messages_handled_total", &["\"leaving\"", "\"ok\""], 2.0).await;
+    watched.host.wait_for_metric("roadstead_calls_total", &["\"leaving\"", "\"trap\""], 1.0).await;
+
+    watched.write(&gateway);
+    watched.logged("\"reloaded\"", 2).await;
+    eventually("no series of the workload is left", async || {
+        (!watched.host.admin("/metrics").await.text().contains("\"leaving\"")).then_some(())
+    })
+    .await;
+    assert!(watched.host.metric("roadstead_calls_total", &["\"gateway\""]).await >= 3.0);
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_after_a_pause() {
+    let one = trigger("one", "one.test", "probe-gateway").yaml();
+    let host = Host::start_with(&one, Options::default().switch("--watch").flag("--limit", "instances_max=1"));
+    let watched = Watched { host };
+    let busy = tokio::spawn(watched.host.client("one.test").get("/sleep?ms=4000").send());
+    watched.host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
+    watched.write(&(one + &worker("worker", "probe.work", &["poolSize: 1"])));
+    watched.logged("workload failed", 1).await;
+    assert_eq!(busy.await.unwrap().status, StatusCode::OK);
+    // Nothing is written; the instance that the worker needs is there now.
+    eventually("the worker runs", async || {
+        (watched.host.workload("worker").await["state"] == "WORKLOAD_STATE_RUNNING").then_some(())
+    })
+    .await;
+    let tries = watched.host.log().matches("workload failed").count();
+    assert!(tries <= 4, "{tries} tries within the time of three pauses");
+}
+
+#[tokio::test]
 async fn no_request_is_lost_while_workloads_are_replaced() {
     let manifest = |version: u32| {
         trigger("gateway", "probe.test", "probe-gateway").timeout(&format!("{}s", 10 + version)).yaml()

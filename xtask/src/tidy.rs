@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: rules of this repository that neither compiler nor clippy checks. It also runs as a test of this
 //! package. The rules themselves are in the files below, by the kind of file that they read.
 
+mod fixed_bounds;
 mod limits_page;
 mod manifest;
 mod markdown;
@@ -21,7 +22,7 @@ use crate::report;
 #[command(
     long_about = "Checks the rules of this repository that no compiler checks: what each file must begin with and
 how long it may be, which crate may know which library, links between documents, white space, and that docs/limits.md
-says what the table of limits says."
+says what the table of limits and the sources say."
 )]
 #[command(after_help = "Examples:
   cargo xtask tidy             prints every problem as file:line: what is wrong
@@ -113,7 +114,7 @@ fn find(root: &Path) -> Result<Vec<Problem>> {
             _ => {}
         }
     }
-    limits_page::check(root, &mut problems);
+    limits_page::check(root, &mut problems)?;
     Ok(problems)
 }
 

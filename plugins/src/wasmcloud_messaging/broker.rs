@@ -43,6 +43,23 @@ pub struct Message {
     pub body: Bytes,
 }
 
+/// A message as a subscription got it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub message: Message,
+    /// When it reached this host: from then on its sender waits for us.
+    pub arrived: Instant,
+    /// Messages that were given up before this one, since the one before it, because as many waited as may.
+    pub missed: u64,
+}
+
+impl Delivery {
+    /// A message that arrives now, none before it missed.
+    pub fn now(message: Message) -> Self {
+        Self { message, arrived: Instant::now(), missed: 0 }
+    }
+}
+
 /// Why a broker did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -87,7 +104,7 @@ pub trait Broker: Send + Sync + 'static {
 #[async_trait]
 pub trait Subscription: Send {
     /// The next message; `None` after the end. May be dropped and called again without losing one.
-    async fn next(&mut self) -> Option<Message>;
+    async fn next(&mut self) -> Option<Delivery>;
 
     /// Takes no further messages; those at hand still come out of [`Subscription::next`].
     async fn drain(&mut self);

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use roadstead_runtime::{Call, TraceContext};
+use tokio::time::Instant;
 
 use super::broker::Headers;
 
@@ -32,14 +33,33 @@ pub(crate) fn of_call(call: &Call, waits: Option<Duration>) -> Headers {
     headers
 }
 
-/// The call that a message begins: at most `limit` long, shorter where its sender waits less.
-pub(crate) fn call_of(headers: &Headers, limit: Duration) -> Call {
+/// The call that a message begins: at most `limit` long from its arrival, shorter where its sender waits less.
+pub(crate) fn call_of(headers: &Headers, arrived: Instant, limit: Duration) -> Call {
     let waits = headers.first(DEADLINE_MS).and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    let mut call = Call::new(waits.map_or(limit, |waits| waits.min(limit)));
+    let mut call = Call::new(limit);
+    call.deadline = arrived + waits.map_or(limit, |waits| waits.min(limit));
     let trace =
         headers.first(TRACEPARENT).and_then(|traceparent| TraceContext::parse(traceparent, headers.first(TRACESTATE)));
     if let Some(trace) = trace {
         call.trace = trace.child();
     }
     call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_counts_from_the_arrival() {
+        let limit = Duration::from_secs(10);
+        let arrived = Instant::now() - Duration::from_secs(4);
+        let mut headers = Headers::default();
+        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + limit);
+        headers.push(DEADLINE_MS, "60000");
+        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + limit);
+        let mut headers = Headers::default();
+        headers.push(DEADLINE_MS, "5000");
+        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + Duration::from_secs(5));
+    }
 }

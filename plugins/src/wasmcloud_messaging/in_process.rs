@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::broker::{Broker, BrokerError, Message, Subscription};
+use super::broker::{Broker, BrokerError, Delivery, Message, Subscription};
 
 /// Where answers to requests go. No guest can name it.
 const INBOX_PREFIX: &str = "_INBOX.";
@@ -46,12 +46,12 @@ struct Subscriber {
     id: u64,
     pattern: SubjectPattern,
     group: Option<QueueGroup>,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Delivery>,
 }
 
 /// What became of a message.
 #[derive(Default)]
-struct Delivery {
+struct Fate {
     taken: usize,
     refused: usize,
 }
@@ -69,35 +69,29 @@ impl Inner {
     }
 
     /// Every subscriber without a group, and one of each group, gets the message.
-    fn deliver(&self, message: &Message) -> Delivery {
+    fn deliver(&self, message: &Message) -> Fate {
         let table = self.table.load();
         let literal = table.literal.get(&message.subject).into_iter().flatten();
         let wildcard = table.wildcard.iter().filter(|other| other.pattern.matches(&message.subject));
         let mut groups: BTreeMap<&str, Vec<&Subscriber>> = BTreeMap::new();
-        let mut delivery = Delivery::default();
+        let mut fate = Fate::default();
+        let take = |subscriber: &Subscriber| subscriber.queue.try_send(Delivery::now(message.clone())).is_ok();
         for subscriber in literal.chain(wildcard) {
             match &subscriber.group {
                 Some(group) => groups.entry(group.as_str()).or_default().push(subscriber),
-                None => delivery.count(subscriber.queue.try_send(message.clone()).is_ok()),
+                None => fate.count(take(subscriber)),
             }
         }
         for members in groups.values() {
             let start = self.turn.fetch_add(1, Ordering::Relaxed);
-            let in_turn = members.iter().cycle().skip(start % members.len().max(1)).take(members.len());
-            let mut taken = false;
-            for member in in_turn {
-                if member.queue.try_send(message.clone()).is_ok() {
-                    taken = true;
-                    break;
-                }
-            }
-            delivery.count(taken);
+            let mut in_turn = members.iter().cycle().skip(start % members.len().max(1)).take(members.len());
+            fate.count(in_turn.any(|member| take(member)));
         }
-        delivery
+        fate
     }
 }
 
-impl Delivery {
+impl Fate {
     fn count(&mut self, taken: bool) {
         if taken { self.taken += 1 } else { self.refused += 1 }
     }
@@ -112,8 +106,8 @@ impl Broker for InProcessBroker {
             }
             return Ok(());
         }
-        let delivery = self.0.deliver(&message);
-        if delivery.refused > 0 && delivery.taken == 0 {
+        let fate = self.0.deliver(&message);
+        if fate.refused > 0 && fate.taken == 0 {
             return Err(BrokerError::QueueFull { subject: message.subject });
         }
         Ok(())
@@ -122,8 +116,8 @@ impl Broker for InProcessBroker {
     async fn request(&self, mut message: Message, deadline: Instant) -> Result<Message, BrokerError> {
         let inbox = Inbox::open(&self.0);
         message.reply = Some(inbox.name.clone());
-        let delivery = self.0.deliver(&message);
-        match (delivery.taken, delivery.refused) {
+        let fate = self.0.deliver(&message);
+        match (fate.taken, fate.refused) {
             (0, 0) => return Err(BrokerError::NoResponders { subject: message.subject }),
             (0, _) => return Err(BrokerError::QueueFull { subject: message.subject }),
             _ => {}
@@ -190,7 +184,7 @@ impl Drop for Inbox<'_> {
 }
 
 struct InProcessSubscription {
-    messages: mpsc::Receiver<Message>,
+    messages: mpsc::Receiver<Delivery>,
     registration: Option<Registration>,
 }
 
@@ -218,7 +212,7 @@ impl Drop for Registration {
 
 #[async_trait]
 impl Subscription for InProcessSubscription {
-    async fn next(&mut self) -> Option<Message> {
+    async fn next(&mut self) -> Option<Delivery> {
         self.messages.recv().await
     }
 

@@ -3,19 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use roadstead_config::Subject;
+use roadstead_config::{Subject, SubjectPattern};
 use roadstead_runtime::{Call, CallError, ComponentHandle, InstanceState, PluginError, plugin::Activation};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime::{Store, component::Instance};
 
 use super::{
     Bound,
     bindings::{MessagingIndices, wasmcloud::messaging::types::BrokerMessage},
-    broker::{Message, Subscription},
+    broker::{Delivery, Message, Subscription},
     headers::call_of,
     reply::{Failure, ReplyGrant},
 };
+
+/// Shortest time between two log lines about dropped messages of one subscription.
+const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 /// The subscriptions of one component, and the messages that it is busy with.
 pub(crate) struct Intake {
@@ -67,11 +73,12 @@ impl Intake {
         Ok(Self { worker, tasks: TaskTracker::new() })
     }
 
-    /// Begins to handle the messages of `subscription`.
-    pub(crate) fn listen(&mut self, mut subscription: Box<dyn Subscription>) {
+    /// Begins to handle the messages of `subscription`, which is to `pattern`.
+    pub(crate) fn listen(&mut self, pattern: SubjectPattern, mut subscription: Box<dyn Subscription>) {
         let (worker, tasks) = (self.worker.clone(), self.tasks.clone());
         self.tasks.spawn(async move {
             let mut draining = false;
+            let mut drops = Drops::default();
             loop {
                 tokio::select! {
                     biased;
@@ -79,8 +86,11 @@ impl Intake {
                         subscription.drain().await;
                         draining = true;
                     }
-                    message = subscription.next() => match message {
-                        Some(message) => worker.clone().take(message, &tasks).await,
+                    delivery = subscription.next() => match delivery {
+                        Some(delivery) => {
+                            drops.add(delivery.missed, &worker, &pattern);
+                            worker.clone().take(delivery, &tasks).await;
+                        }
                         None => break,
                     },
                 }
@@ -108,29 +118,60 @@ impl Drop for Intake {
     }
 }
 
+/// Messages that a subscription dropped, not logged yet.
+#[derive(Default)]
+struct Drops {
+    count: u64,
+    logged: Option<Instant>,
+}
+
+impl Drops {
+    /// Counts `missed` messages; says so when nothing has been said for a while.
+    fn add(&mut self, missed: u64, worker: &Worker, pattern: &SubjectPattern) {
+        worker.bound.metrics.dropped.inc_by(missed);
+        self.count += missed;
+        if self.count > 0 && self.logged.is_none_or(|logged| logged.elapsed() >= DROPS_LOGGED_EVERY) {
+            tracing::warn!(
+                namespace = %worker.component.workload().namespace,
+                workload = %worker.component.workload().name,
+                component = %worker.component.name(),
+                subscription = %pattern,
+                dropped = self.count,
+                "messages were dropped: as many wait as may (subscription_messages_max)"
+            );
+            *self = Self { count: 0, logged: Some(Instant::now()) };
+        }
+    }
+}
+
 impl Worker {
     /// Admits one message and lets it be handled, or tells the sender why not.
-    async fn take(self: Arc<Self>, message: Message, tasks: &TaskTracker) {
+    async fn take(self: Arc<Self>, delivery: Delivery, tasks: &TaskTracker) {
+        let Delivery { message, arrived, .. } = delivery;
         // A subscription with a wildcard may reach inboxes and the server's own subjects: none of a guest's business.
         if message.subject.parse::<Subject>().is_err() {
             self.bound.metrics.handled.count(Err("reserved-subject"));
             return;
         }
         let limits = &self.bound.limits;
-        let call = call_of(&message.headers, Duration::from_millis(limits.request_timeout_ms));
+        let call = call_of(&message.headers, arrived, Duration::from_millis(limits.request_timeout_ms));
         let grant = message.reply.clone().map(|reply| ReplyGrant::new(reply, limits.replies_per_message_max));
         if message.body.len() as u64 > limits.message_bytes_max {
             let failure = Failure::too_large(message.body.len(), limits.message_bytes_max);
             return self.tell(grant.as_ref(), &failure, &call).await;
         }
-        let place = match self.admit(&call).await {
+        if Instant::now() >= call.deadline {
+            return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &call).await;
+        }
+        let admit_by = Instant::now().checked_add(self.admission_wait).unwrap_or(call.deadline);
+        let place = match self.admit(&call, admit_by).await {
             Ok(place) => place,
             Err(failure) => return self.tell(grant.as_ref(), &failure, &call).await,
         };
         let component = self.component.clone();
         let handled = component.in_lane(async move {
             self.bound.metrics.in_flight.inc();
-            self.handle(message, grant, call).await;
+            self.handle(message, grant, call, admit_by).await;
             self.bound.metrics.in_flight.dec();
             drop(place);
         });
@@ -141,16 +182,17 @@ impl Worker {
         });
     }
 
-    async fn admit(&self, call: &Call) -> Result<OwnedSemaphorePermit, Failure> {
-        let wait = self.admission_wait.min(call.remaining());
-        match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
+    async fn admit(&self, call: &Call, admit_by: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let until = admit_by.min(call.deadline);
+        match tokio::time::timeout_at(until, self.places.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) => Err((&CallError::NotRunning).into()),
+            Err(_) if Instant::now() >= call.deadline => Err((&CallError::Deadline).into()),
             Err(_) => Err(Failure::queue_full(self.places_max)),
         }
     }
 
-    async fn handle(&self, message: Message, grant: Option<ReplyGrant>, call: Call) {
+    async fn handle(&self, message: Message, grant: Option<ReplyGrant>, call: Call, admit_by: Instant) {
         let guest_message = BrokerMessage {
             subject: message.subject,
             body: message.body.into(),
@@ -158,7 +200,7 @@ impl Worker {
         };
         let of_guest = grant.clone();
         let handler = self.handler.clone();
-        let handled = self.component.call(call.clone(), move |store, instance| {
+        let handled = self.component.call_admitted_by(admit_by, call.clone(), move |store, instance| {
             Box::pin(handle_message(store, instance, handler, guest_message, of_guest))
         });
         let result = tokio::select! {

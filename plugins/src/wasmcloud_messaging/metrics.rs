@@ -1,7 +1,12 @@
 //! The metrics of messaging: each declared here once, with its help text.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use roadstead_runtime::WorkloadId;
+use roadstead_runtime::{OwnedSeries, Series, SeriesByOwner, WorkloadId};
 
 /// All of them.
 pub(crate) struct MessagingMetrics {
@@ -9,6 +14,8 @@ pub(crate) struct MessagingMetrics {
     in_flight: IntGaugeVec,
     requests: IntCounterVec,
     published: IntCounterVec,
+    dropped: IntCounterVec,
+    workloads: SeriesByOwner<WorkloadId, WorkloadMetrics>,
 }
 
 impl MessagingMetrics {
@@ -39,19 +46,33 @@ impl MessagingMetrics {
                 ),
                 &["namespace", "workload", "outcome"],
             )?,
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "roadstead_messages_dropped_total",
+                    "Messages from NATS that were dropped because as many of their subscription waited as may.",
+                ),
+                &["namespace", "workload"],
+            )?,
+            workloads: SeriesByOwner::default(),
         };
         registry.register(Box::new(metrics.handled.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
         Ok(metrics)
     }
 
-    /// The handles of one workload, looked up once.
-    pub(crate) fn for_workload(&self, workload: &WorkloadId) -> WorkloadMetrics {
+    /// The handles of one workload, looked up once. Its series end with the last that uses them.
+    pub(crate) fn for_workload(&self, workload: &WorkloadId) -> WorkloadSeries {
+        self.workloads.of(workload.clone(), || self.make(workload))
+    }
+
+    fn make(&self, workload: &WorkloadId) -> WorkloadMetrics {
         let labels @ [namespace, name] = [workload.namespace.as_str(), workload.name.as_str()];
         let by_outcome = |family: &IntCounterVec| OutcomeCounter {
             ok: family.with_label_values(&[namespace, name, "ok"]),
+            failures: Mutex::default(),
             family: family.clone(),
             labels: labels.map(str::to_owned),
         };
@@ -60,9 +81,15 @@ impl MessagingMetrics {
             in_flight: self.in_flight.with_label_values(&labels),
             requests: by_outcome(&self.requests),
             published: by_outcome(&self.published),
+            dropped: self.dropped.with_label_values(&labels),
+            in_flight_family: self.in_flight.clone(),
+            dropped_family: self.dropped.clone(),
         }
     }
 }
+
+/// The metrics of one workload, in use.
+pub(crate) type WorkloadSeries = OwnedSeries<WorkloadId, WorkloadMetrics>;
 
 /// The metrics of one workload.
 pub(crate) struct WorkloadMetrics {
@@ -70,11 +97,28 @@ pub(crate) struct WorkloadMetrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) requests: OutcomeCounter,
     pub(crate) published: OutcomeCounter,
+    pub(crate) dropped: IntCounter,
+    in_flight_family: IntGaugeVec,
+    dropped_family: IntCounterVec,
+}
+
+impl Series for WorkloadMetrics {
+    fn forget(&self) {
+        let labels = self.handled.labels.each_ref().map(String::as_str);
+        // They are there since the workload was bound.
+        let _ = self.in_flight_family.remove_label_values(&labels);
+        let _ = self.dropped_family.remove_label_values(&labels);
+        for counter in [&self.handled, &self.requests, &self.published] {
+            counter.forget();
+        }
+    }
 }
 
 /// A counter by outcome, cheap for the good one.
 pub(crate) struct OutcomeCounter {
     ok: IntCounter,
+    /// The other outcomes that have been counted.
+    failures: Mutex<BTreeSet<&'static str>>,
     family: IntCounterVec,
     labels: [String; 2],
 }
@@ -84,9 +128,18 @@ impl OutcomeCounter {
         match outcome {
             Ok(()) => self.ok.inc(),
             Err(kind) => {
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
                 let [namespace, workload] = &self.labels;
                 self.family.with_label_values(&[namespace.as_str(), workload.as_str(), kind]).inc();
             }
+        }
+    }
+
+    fn forget(&self) {
+        let [namespace, workload] = &self.labels;
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for outcome in failures.iter().chain([&"ok"]) {
+            let _ = self.family.remove_label_values(&[namespace.as_str(), workload.as_str(), outcome]);
         }
     }
 }

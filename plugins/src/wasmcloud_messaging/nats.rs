@@ -6,17 +6,22 @@ use async_nats::{HeaderMap, Subscriber, client::RequestErrorKind, connection::St
 use async_trait::async_trait;
 use futures::StreamExt;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    broker::{Broker, BrokerError, Headers, Message, Subscription},
+    broker::{Broker, BrokerError, Delivery, Headers, Message, Subscription},
     headers::{DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
+    reply::Failure,
 };
 
 /// The headers that are read from a message; others are left aside.
 const KNOWN_HEADERS: [&str; 5] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE];
 /// Longest header value that is kept, in bytes.
 const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+/// Messages of a subscription that the client holds until they are looked at, which is as soon as they are there: they
+/// are refused then, or wait as `subscription_messages_max` allows.
+const BURST_MESSAGES_MAX: usize = 65_536;
 /// First and longest pause between two attempts to connect.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Time that a first connection may take, all attempts together.
@@ -46,15 +51,16 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// When the server refuses the connection, or none comes to be within a minute.
-pub async fn connect_nats(url: &str, limits: &Limits) -> Result<async_nats::Client, ConnectError> {
+pub async fn connect_nats(url: &str) -> Result<async_nats::Client, ConnectError> {
     let shown = without_password(url);
     let address: async_nats::ServerAddr = url.parse().map_err(|_| ConnectError::Address { url: shown.clone() })?;
-    let capacity = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
     let begun = Instant::now();
     let mut pause = RETRY_PAUSE.0;
     for attempt in 1.. {
-        let options =
-            async_nats::ConnectOptions::new().name("roadstead").subscription_capacity(capacity).request_timeout(None);
+        let options = async_nats::ConnectOptions::new()
+            .name("roadstead")
+            .subscription_capacity(BURST_MESSAGES_MAX)
+            .request_timeout(None);
         match options.connect(address.clone()).await {
             Ok(client) => return Ok(client),
             Err(source) if is_refusal(&source) => return Err(ConnectError::Refused { url: shown, source }),
@@ -89,6 +95,7 @@ fn without_password(url: &str) -> String {
 }
 
 /// A NATS server as a broker.
+#[derive(Clone)]
 pub struct NatsBroker {
     client: async_nats::Client,
 }
@@ -152,7 +159,7 @@ impl Broker for NatsBroker {
         &self,
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
-        _limits: &Limits,
+        limits: &Limits,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
         let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
         let pattern = pattern.to_string();
@@ -162,7 +169,14 @@ impl Broker for NatsBroker {
         };
         let subscriber = subscriber.map_err(|error| refused(&error))?;
         self.confirm().await?;
-        Ok(Box::new(NatsSubscription(subscriber)))
+        let max = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
+        let max = max.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        let (queue, deliveries) = mpsc::channel(max);
+        let draining = CancellationToken::new();
+        let reason_bytes_max = usize::try_from(limits.error_reason_bytes_max).unwrap_or(usize::MAX);
+        let pump = Pump { broker: self.clone(), queue, draining: draining.clone(), max, reason_bytes_max };
+        let pump = AbortOnDropHandle::new(tokio::spawn(pump.run(subscriber)));
+        Ok(Box::new(NatsSubscription { deliveries, draining, _pump: pump }))
     }
 
     fn readiness(&self) -> Result<(), String> {
@@ -173,18 +187,66 @@ impl Broker for NatsBroker {
     }
 }
 
-struct NatsSubscription(Subscriber);
+struct NatsSubscription {
+    deliveries: mpsc::Receiver<Delivery>,
+    draining: CancellationToken,
+    _pump: AbortOnDropHandle<()>,
+}
 
 #[async_trait]
 impl Subscription for NatsSubscription {
-    async fn next(&mut self) -> Option<Message> {
-        self.0.next().await.map(from_nats)
+    async fn next(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
     }
 
     async fn drain(&mut self) {
-        if let Err(error) = self.0.drain().await {
-            tracing::warn!(%error, "a NATS subscription could not be drained");
+        self.draining.cancel();
+    }
+}
+
+/// Takes messages from the client as they come, so that their arrival is known, and what there is no room for is
+/// known as well: the client itself drops it in silence.
+struct Pump {
+    broker: NatsBroker,
+    queue: mpsc::Sender<Delivery>,
+    draining: CancellationToken,
+    max: usize,
+    reason_bytes_max: usize,
+}
+
+impl Pump {
+    async fn run(self, mut subscriber: Subscriber) {
+        let (mut drained, mut missed) = (false, 0);
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.draining.cancelled(), if !drained => {
+                    drained = true;
+                    if let Err(error) = subscriber.drain().await {
+                        tracing::warn!(%error, "a NATS subscription could not be drained");
+                    }
+                    continue;
+                }
+                message = subscriber.next() => message,
+            };
+            let Some(message) = message else { return };
+            match self.queue.try_send(Delivery { missed, ..Delivery::now(from_nats(message)) }) {
+                Ok(()) => missed = 0,
+                Err(mpsc::error::TrySendError::Full(delivery)) => {
+                    missed += 1;
+                    self.refuse(delivery.message).await;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
         }
+    }
+
+    /// Tells whoever waits for an answer that there will be none.
+    async fn refuse(&self, message: Message) {
+        let Some(reply) = message.reply else { return };
+        let failure = Failure::subscription_full(self.max).told_to(reply, self.reason_bytes_max);
+        // Who cannot be told waits until its own time is up.
+        let _ = self.broker.publish(failure).await;
     }
 }
 

@@ -55,10 +55,7 @@ impl ReplyGrant {
 
     /// The message that tells the one who asked why there is no answer.
     pub(crate) fn failure(&self, failure: &Failure, reason_bytes_max: usize) -> Message {
-        let mut headers = Headers::default();
-        headers.push(SERVICE_ERROR, LogText::new(&failure.reason, reason_bytes_max).to_string());
-        headers.push(SERVICE_ERROR_CODE, failure.code.to_string());
-        Message { subject: self.0.subject.clone(), reply: None, headers, body: bytes::Bytes::new() }
+        failure.told_to(self.0.subject.clone(), reason_bytes_max)
     }
 }
 
@@ -80,6 +77,20 @@ impl Failure {
     pub(crate) fn queue_full(max: u64) -> Self {
         let reason = format!("the worker has {max} messages under way, as many as it may; try again later");
         Self { code: 429, reason, kind: "queue-full" }
+    }
+
+    /// As many messages of the subscription wait as may.
+    pub(crate) fn subscription_full(max: usize) -> Self {
+        let reason = format!("the worker has {max} waiting messages, as many as it may; try again later");
+        Self { code: 429, reason, kind: "queue-full" }
+    }
+
+    /// The message that says so to whoever waits at `subject`.
+    pub(crate) fn told_to(&self, subject: String, reason_bytes_max: usize) -> Message {
+        let mut headers = Headers::default();
+        headers.push(SERVICE_ERROR, LogText::new(&self.reason, reason_bytes_max).to_string());
+        headers.push(SERVICE_ERROR_CODE, self.code.to_string());
+        Message { subject, reply: None, headers, body: bytes::Bytes::new() }
     }
 
     /// The message is too large to be handled.

@@ -1,7 +1,7 @@
 //! What is kept of a request for its metrics and its line in the access log. Both are written when the record is
 //! dropped, so that a request that is cut off anywhere is counted too.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode, Uri};
 use roadstead_config::HostName;
@@ -151,14 +151,31 @@ impl Drop for Record {
             status,
             request_bytes = self.request_bytes,
             response_bytes = self.response_bytes,
-            duration_ms = duration.as_secs_f64() * 1000.0,
+            duration_ms = milliseconds(duration),
             trace_id = self.trace.map(tracing::field::display),
             reason = self.reason,
         );
     }
 }
 
+/// A duration in milliseconds, to the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// The beginning of a text that is ASCII.
 fn shown(text: &str, bytes_max: usize) -> &str {
     text.get(..bytes_max).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_three_decimals() {
+        assert_eq!(milliseconds(Duration::from_nanos(16_562_281)).to_string(), "16.562");
+        assert_eq!(milliseconds(Duration::from_nanos(5_002_100_411)).to_string(), "5002.1");
+        assert_eq!(milliseconds(Duration::from_nanos(499)).to_string(), "0");
+    }
 }

@@ -10,6 +10,7 @@
 use wasmtime::{Engine, component::Component};
 
 use super::CompileError;
+use crate::fault::detail;
 
 /// Compiled code that a compiler of ours made.
 pub(super) struct Artifact(Vec<u8>);
@@ -33,12 +34,12 @@ impl Artifact {
 /// Compiles with `engine`, in this process.
 pub(super) fn compile_here(engine: &Engine, component: &[u8]) -> Result<Artifact, CompileError> {
     let compiled = engine.precompile_component(component);
-    compiled.map(Artifact).map_err(|error| CompileError::Refused(format!("{error:#}")))
+    compiled.map(Artifact).map_err(|error| CompileError::Refused(detail(&error)))
 }
 
 /// Makes code ready to run, with the memory images that instances start from.
 pub(super) fn load(engine: &Engine, artifact: &Artifact) -> Result<Component, CompileError> {
-    let garbage = |error: wasmtime::Error| CompileError::Garbage(format!("{error:#}"));
+    let garbage = |error: wasmtime::Error| CompileError::Garbage(detail(&error));
     // SAFETY: the bytes were made by this program's own compiler and not changed since; see `Artifact`. That they are
     // for another engine is noticed by the engine itself.
     let component = unsafe { Component::deserialize(engine, artifact.as_bytes()) }.map_err(garbage)?;

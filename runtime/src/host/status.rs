@@ -140,7 +140,7 @@ impl WorkloadStatus {
         Self {
             state: entry.state,
             reason: entry.reason.clone(),
-            warnings: support::warnings(&request.spec),
+            warnings: support::warnings(request),
             replicas: request.replicas,
             trigger,
             components: components.collect(),

@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use roadstead_config::{ImageReference, ManifestSet};
@@ -13,6 +13,10 @@ use roadstead_runtime::{
     WorkloadId,
     host::{Host, HostApi, WorkloadRequest, WorkloadState},
 };
+use tokio::time::Instant;
+
+/// First and longest pause before a workload that failed is tried again though nothing of it has changed.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What tells one state of a file from another; `None` while it is not there.
 pub(super) type FileState = Option<(u64, SystemTime)>;
@@ -24,16 +28,35 @@ pub(super) fn file_state(path: &Path) -> FileState {
 }
 
 /// A workload as it was asked for last, with the state of its components' files.
-#[derive(PartialEq)]
 struct Asked {
     request: WorkloadRequest,
     components: Vec<(PathBuf, FileState)>,
+}
+
+impl Asked {
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.components == other.components && self.request.is_same_as(&other.request)
+    }
+}
+
+/// When a workload that failed is tried again.
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    fn after(pause: Duration) -> Self {
+        Self { at: Instant::now() + pause, pause }
+    }
 }
 
 /// The workloads that the manifests ask for, on a host.
 pub(super) struct Deployment {
     host: Arc<Host>,
     asked: BTreeMap<WorkloadId, Asked>,
+    /// Those of them that failed.
+    failed: BTreeMap<WorkloadId, Retry>,
 }
 
 /// How many workloads of a set run, and how many were tried.
@@ -44,7 +67,7 @@ pub(super) struct Outcome {
 
 impl Deployment {
     pub(super) fn new(host: Arc<Host>) -> Self {
-        Self { host, asked: BTreeMap::new() }
+        Self { host, asked: BTreeMap::new(), failed: BTreeMap::new() }
     }
 
     /// Makes the host run what `set` asks for. One workload that fails does not keep the others from running, and
@@ -59,18 +82,40 @@ impl Deployment {
         let gone: Vec<WorkloadId> = self.asked.keys().filter(|id| !wanted.contains_key(id)).cloned().collect();
         for id in &gone {
             self.host.workload_stop(id).await;
+            self.failed.remove(id);
         }
-        let is_changed = |(id, asked): &(&WorkloadId, &Asked)| self.asked.get(id) != Some(*asked);
+        let is_changed =
+            |(id, asked): &(&WorkloadId, &Asked)| self.asked.get(*id).is_none_or(|before| !before.is_same_as(asked));
         let changed: Vec<&WorkloadRequest> =
             wanted.iter().filter(is_changed).map(|(_, asked)| &asked.request).collect();
         let outcome_changed = gone.len() + changed.len();
         // A route may pass from one changed workload to another: what fails at first has a second try after the rest.
-        let failed = self.start_all(changed).await;
-        self.start_all(failed).await;
+        let tried = changed.len();
+        for request in &changed {
+            self.failed.remove(&request.id);
+        }
+        let mut failed = self.start_all(changed).await;
+        if failed.len() < tried {
+            failed = self.start_all(failed).await;
+        }
+        let retries = failed.into_iter().map(|request| (request.id.clone(), Retry::after(RETRY_PAUSE.0)));
+        self.failed.extend(retries);
         self.asked = wanted;
         let statuses = self.host.status().workloads;
         let running = statuses.iter().filter(|status| status.state == WorkloadState::Running).count();
         Outcome { running, changed: outcome_changed }
+    }
+
+    /// Tries those again that failed and whose pause is over: what kept them from running may lie outside of their
+    /// files, like a server that was away.
+    pub(super) async fn retry(&mut self) {
+        let now = Instant::now();
+        for (id, retry) in self.failed.extract_if(.., |_, retry| retry.at <= now).collect::<Vec<_>>() {
+            let Some(asked) = self.asked.get(&id) else { continue };
+            if self.host.workload_apply(asked.request.clone()).await.reason.is_some() {
+                self.failed.insert(id, Retry::after((retry.pause * 2).min(RETRY_PAUSE.1)));
+            }
+        }
     }
 
     /// Starts or replaces each; gives back those that failed.

@@ -1,4 +1,5 @@
-//! `--watch`: looks at manifests and component files for changes, and deploys what they ask for.
+//! `--watch`: looks at manifests and component files for changes, and deploys what they ask for; what failed is tried
+//! again after a while.
 //!
 //! It looks, rather than being told: that works on every file system, and for a mounted ConfigMap, where the file
 //! that a person names never changes itself.
@@ -30,6 +31,7 @@ pub(super) async fn watch(mut deployment: Deployment, paths: Vec<PathBuf>, limit
             reload(&mut deployment, &paths, &limits).await;
             deployed = look(&deployment, &paths);
         }
+        deployment.retry().await;
         last = now;
     }
 }

@@ -1,4 +1,5 @@
-//! `docs/limits.md` is generated from the table of limits in `roadstead-config`, and checked against it.
+//! `docs/limits.md` is generated from the table of limits in `roadstead-config` and the fixed bounds of the sources, and
+//! checked against them.
 
 use anyhow::{Context, Result};
 use roadstead_config::Limits;
@@ -7,15 +8,16 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use super::Problem;
+use super::{Problem, fixed_bounds};
 
 const PAGE: &str = "docs/limits.md";
 const HEAD: &str = "# Limits
 
-Every queue, buffer, loop, cache and retry of a host has a bound. These are all of them, with the values that hold where
-nobody sets another. `ms` is milliseconds, `bytes` is bytes, `count` counts what the meaning names.
+Every queue, buffer, loop, cache and retry of a host has a bound. Those that an operator may want to change are in
+the table, with the values that hold where nobody sets another by `--limit NAME=VALUE`; the [others](#fixed-bounds) are
+below it. `ms` is milliseconds, `bytes` is bytes, `count` counts what the meaning names.
 
-This page is generated from `config/src/limits.rs` by `cargo xtask tidy --write`.
+This page is generated from `config/src/limits.rs` and the sources by `cargo xtask tidy --write`.
 
 | limit | default | unit | meaning |
 |---|---:|---|---|
@@ -24,27 +26,36 @@ This page is generated from `config/src/limits.rs` by `cargo xtask tidy --write`
 /// Writes the page where it differs.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// When a source cannot be read or the file not be written.
 pub(super) fn write(root: &Path) -> Result<()> {
     let page = root.join(PAGE);
     if let Some(folder) = page.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(&page, generate(Limits::TABLE)).with_context(|| format!("cannot write {}", page.display()))
+    fs::write(&page, whole_page(root)?).with_context(|| format!("cannot write {}", page.display()))
 }
 
-pub(super) fn check(root: &Path, problems: &mut Vec<Problem>) {
-    let wanted = generate(Limits::TABLE);
+/// Finds out whether the page is as it would be written.
+///
+/// # Errors
+/// When a source cannot be read.
+pub(super) fn check(root: &Path, problems: &mut Vec<Problem>) -> Result<()> {
+    let wanted = whole_page(root)?;
     let there = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
     if there == wanted {
-        return;
+        return Ok(());
     }
     let same = there.lines().zip(wanted.lines()).take_while(|(there, wanted)| there == wanted).count();
     problems.push(Problem {
         file: PAGE.into(),
         line: Some(same + 1),
-        what: "differs from the table of limits: run `cargo xtask tidy --write`".into(),
+        what: "differs from the limits of the sources: run `cargo xtask tidy --write`".into(),
     });
+    Ok(())
+}
+
+fn whole_page(root: &Path) -> Result<String> {
+    Ok(generate(Limits::TABLE) + &fixed_bounds::section(root)?)
 }
 
 fn generate(table: &[LimitRow]) -> String {
