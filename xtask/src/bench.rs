@@ -37,11 +37,11 @@ standard error. Everything that is measured is started here and ended here, and 
 
 Server and client are pinned to cores 0 and 1 where speed is measured: keep the machine idle meanwhile.")]
 #[command(after_help = "Examples:
-  cargo xtask bench http                         beside `wasmtime serve` and the bare loop (about 15 minutes)
-  cargo xtask bench http --only hello            one case of it
-  cargo xtask bench http --roadstead ./old       another build than this work tree's
-  cargo xtask bench density                      1,000 triggers on one host (about 2 minutes)
-  cargo xtask bench soak --minutes 10            mixed load with faults; fails when something stays behind")]
+  cargo xtask bench http                      beside `wasmtime serve` and the bare loop (about 9 minutes)
+  cargo xtask bench http --only hello         one case of it
+  cargo xtask bench http --roadstead ./old    another build than this work tree's
+  cargo xtask bench density                   1,000 triggers on one host (about 1 minute)
+  cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

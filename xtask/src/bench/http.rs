@@ -37,7 +37,7 @@ Every server has core 0 for itself, its client core 1. Figures are medians of th
 request that is answered otherwise than with 2xx, or not at all, ends the command: such a run says nothing."
 )]
 #[command(after_help = "Examples:
-  cargo xtask bench http                                        all cases (about 15 minutes)
+  cargo xtask bench http                                        all cases (about 9 minutes)
   cargo xtask bench http --only hello --latency-seconds 60      long enough to see rare delays
   cargo xtask bench http --only hello --only echo --output json
   cargo xtask bench http --roadstead ./other --bare-loop ./target/release/bare-loop")]
