@@ -106,7 +106,8 @@ fn build_host(layout: &Layout, release: bool) -> Result<()> {
     };
     let step = Step::begin("host", format_args!("building roadstead {what}"));
     let mut cargo = process::cargo(layout.root());
-    cargo.args(["build", "--locked", "--package", "roadstead", "--bin", "roadstead"]);
+    // Of the whole workspace, like the tests: what they have built is not built again with fewer features.
+    cargo.args(["build", "--locked", "--workspace", "--bin", "roadstead"]);
     if release {
         cargo.arg("--release");
     }
