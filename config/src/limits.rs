@@ -157,7 +157,7 @@ limits! {
     body_bytes_max = 33_554_432 Bytes;
     /// Open connections of the ingress.
     connections_max = 10_000 Count;
-    /// Requests that one connection may carry before it is closed.
+    /// Requests that one connection may carry before it is closed; on HTTP/2 those under way then may finish.
     requests_per_connection_max = 10_000 Count;
     /// Concurrent streams of an HTTP/2 connection.
     h2_streams_max = 100 Count;

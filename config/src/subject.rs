@@ -142,7 +142,7 @@ fn check_tokens(text: &str) -> Result<(), SubjectError> {
 }
 
 /// A queue group: of its subscribers, one gets each message.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueGroup(Arc<str>);
 
 impl QueueGroup {

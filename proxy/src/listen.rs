@@ -1,12 +1,11 @@
 //! From the listening socket to connections, each with a task of its own: how many there may be, and what becomes of
 //! one between its requests. It reads no request.
 
+mod h2;
+
 use std::{sync::Arc, time::Duration};
 
-use pingora_core::{
-    apps::{HttpServerApp, ServerApp},
-    protocols::http::ServerSession,
-};
+use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession};
 use pingora_proxy::HttpProxy;
 use roadstead_config::Limits;
 use tokio::{
@@ -87,8 +86,7 @@ impl Serving {
                 Next::Closed => return,
                 Next::Refused(refusal) => return self.refuse(&mut connection, &refusal).await,
                 Next::H2 => {
-                    self.proxy.process_new(connection, &shutdown).await;
-                    return;
+                    return h2::serve(self.proxy.clone(), connection, &self.limits, shutdown).await;
                 }
                 Next::H1 => {}
             }

@@ -135,6 +135,13 @@ impl GuestLog {
     }
 }
 
+impl Drop for GuestLog {
+    /// A call that is given up ends here.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// A guest's standard output or standard error, a line a message. All handles that a guest opens of it write to one
 /// line: a handle costs the host nothing.
 #[derive(Clone)]

@@ -105,6 +105,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
+    let seen = watch::manifests_at(&arguments.paths);
     let files = match manifests::read(&arguments.paths, &limits) {
         Ok(files) => files,
         Err(error) => return fail(&error),
@@ -118,7 +119,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set))) {
+    match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set, seen))) {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
         Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),
@@ -145,7 +146,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Result<Ended, RunError> {
+async fn serve(
+    arguments: RunArguments,
+    limits: Limits,
+    set: ManifestSet,
+    seen: watch::Snapshot,
+) -> Result<Ended, RunError> {
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
@@ -156,7 +162,7 @@ async fn serve(arguments: RunArguments, limits: Limits, set: ManifestSet) -> Res
         }
     };
     let (host, admin) = tokio::select! {
-        started = start(&arguments, limits, &set) => started?,
+        started = start(&arguments, limits, &set, seen) => started?,
         _ = told_to_stop() => return Ok(Ended::Stopped),
     };
 
@@ -178,6 +184,7 @@ async fn start(
     arguments: &RunArguments,
     limits: Limits,
     set: &ManifestSet,
+    seen: watch::Snapshot,
 ) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = match &arguments.data_nats_url {
         Some(url) => NatsMessaging::new(connect_nats(url).await?),
@@ -204,7 +211,7 @@ async fn start(
     }
     admin.set_deployed();
     if arguments.watch {
-        tokio::spawn(watch::watch(deployment, arguments.paths.clone(), host.limits().clone()));
+        tokio::spawn(watch::watch(deployment, arguments.paths.clone(), host.limits().clone(), seen));
     }
     tracing::info!(
         http = host.http_address().map(tracing::field::display),

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -91,6 +92,30 @@ async fn a_component_that_cannot_run_leaves_the_old_one_serving() {
     watched.logged("\"reloaded\"", 2).await;
     assert_eq!(watched.host.client("one.test").get("/count").send().await.text(), "1");
     assert!(watched.host.workload("one").await["reason"].is_null());
+}
+
+#[tokio::test]
+async fn a_change_during_the_start_is_not_lost() {
+    const LOOPS: &str = "(component
+        (core module $loops (func $start (loop $again (br $again))) (start $start))
+        (core instance (instantiate $loops)))";
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("made-loops.wasm"), wat::parse_str(LOOPS).unwrap()).unwrap();
+    let one = trigger("one", "one.test", "bare-http").yaml();
+    let loops = worker("loops", "probe.work", &["poolSize: 1"]).replace("file:probe-worker", "file:made-loops");
+    write_application(folder.path(), &(one.clone() + &loops));
+    // The host is busy with the start of what loops, for as long as it may.
+    let path = folder.path().to_owned();
+    let changed = one + &loops + &trigger("two", "two.test", "bare-http").yaml();
+    let writing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(600));
+        write_application(&path, &changed);
+    });
+    let options = Options::default().switch("--watch").flag("--limit", "start_timeout_ms=1000");
+    let watched = Watched { host: Host::start_in(folder, options) };
+    writing.join().unwrap();
+    watched.logged("\"reloaded\"", 1).await;
+    assert_eq!(watched.status("two.test").await, StatusCode::OK);
 }
 
 #[tokio::test]

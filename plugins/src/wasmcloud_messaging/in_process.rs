@@ -21,6 +21,9 @@ use super::broker::{Broker, BrokerError, Delivery, Message, Subscription};
 /// Where answers to requests go. No guest can name it.
 const INBOX_PREFIX: &str = "_INBOX.";
 
+/// How often a message whose receivers have just left is offered to those who came in their place.
+const LOOKS_AGAIN_MAX: usize = 3;
+
 /// The broker. Clones are the same broker.
 #[derive(Clone, Default)]
 pub struct InProcessBroker(Arc<Inner>);
@@ -70,30 +73,86 @@ impl Inner {
 
     /// Every subscriber without a group, and one of each group, gets the message.
     fn deliver(&self, message: &Message) -> Fate {
-        let table = self.table.load();
-        let literal = table.literal.get(&message.subject).into_iter().flatten();
-        let wildcard = table.wildcard.iter().filter(|other| other.pattern.matches(&message.subject));
-        let mut groups: BTreeMap<&str, Vec<&Subscriber>> = BTreeMap::new();
+        self.deliver_by(&self.table.load(), message)
+    }
+
+    /// Delivers by a snapshot of the table, which may be older than the table by now.
+    fn deliver_by(&self, table: &Table, message: &Message) -> Fate {
+        let mut groups: BTreeMap<&QueueGroup, Vec<&Subscriber>> = BTreeMap::new();
         let mut fate = Fate::default();
-        let take = |subscriber: &Subscriber| subscriber.queue.try_send(Delivery::now(message.clone())).is_ok();
-        for subscriber in literal.chain(wildcard) {
+        for subscriber in table.subscribers_of(&message.subject) {
             match &subscriber.group {
-                Some(group) => groups.entry(group.as_str()).or_default().push(subscriber),
-                None => fate.count(take(subscriber)),
+                Some(group) => groups.entry(group).or_default().push(subscriber),
+                None => fate.count(subscriber.offer(message)),
             }
         }
-        for members in groups.values() {
-            let start = self.turn.fetch_add(1, Ordering::Relaxed);
-            let mut in_turn = members.iter().cycle().skip(start % members.len().max(1)).take(members.len());
-            fate.count(in_turn.any(|member| take(member)));
+        for (group, members) in groups {
+            let mut offered = self.offer_to_one(&members, message);
+            // All that the snapshot knew have left: those who came in their place are in the table.
+            for _ in 0..LOOKS_AGAIN_MAX {
+                if offered != Offered::Gone {
+                    break;
+                }
+                let table = self.table.load();
+                let of_group = |subscriber: &&Subscriber| subscriber.group.as_ref() == Some(group);
+                let members: Vec<_> = table.subscribers_of(&message.subject).filter(of_group).collect();
+                offered = self.offer_to_one(&members, message);
+            }
+            fate.count(offered);
         }
         fate
+    }
+
+    /// Offers a message to the members of a group in turn, until one takes it.
+    fn offer_to_one(&self, members: &[&Subscriber], message: &Message) -> Offered {
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut offered = Offered::Gone;
+        for member in members.iter().cycle().skip(start % members.len().max(1)).take(members.len()) {
+            match member.offer(message) {
+                Offered::Taken => return Offered::Taken,
+                Offered::Full => offered = Offered::Full,
+                Offered::Gone => {}
+            }
+        }
+        offered
+    }
+}
+
+impl Table {
+    fn subscribers_of(&self, subject: &str) -> impl Iterator<Item = &Subscriber> {
+        let literal = self.literal.get(subject).into_iter().flatten();
+        let wildcard = self.wildcard.iter().filter(move |other| other.pattern.matches(subject));
+        literal.chain(wildcard).map(|subscriber| &**subscriber)
+    }
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    Taken,
+    /// As many messages wait as may.
+    Full,
+    /// The subscription has ended.
+    Gone,
+}
+
+impl Subscriber {
+    fn offer(&self, message: &Message) -> Offered {
+        match self.queue.try_send(Delivery::now(message.clone())) {
+            Ok(()) => Offered::Taken,
+            Err(mpsc::error::TrySendError::Full(_)) => Offered::Full,
+            Err(mpsc::error::TrySendError::Closed(_)) => Offered::Gone,
+        }
     }
 }
 
 impl Fate {
-    fn count(&mut self, taken: bool) {
-        if taken { self.taken += 1 } else { self.refused += 1 }
+    fn count(&mut self, offered: Offered) {
+        match offered {
+            Offered::Taken => self.taken += 1,
+            Offered::Full => self.refused += 1,
+            Offered::Gone => {}
+        }
     }
 }
 
@@ -219,5 +278,35 @@ impl Subscription for InProcessSubscription {
     async fn drain(&mut self) {
         self.registration = None;
         self.messages.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message { subject: "work".into(), reply: None, headers: Default::default(), body: Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_message_reaches_the_successor_of_a_subscription_that_has_just_left() {
+        let broker = InProcessBroker::default();
+        let (pattern, group) = ("work".parse().unwrap(), "workers".parse().unwrap());
+        let limits = Limits { subscription_messages_max: 1, ..Limits::default() };
+        let mut old = broker.subscribe(&pattern, Some(&group), &limits).await.unwrap();
+        let before = broker.0.table.load_full();
+        let mut new = broker.subscribe(&pattern, Some(&group), &limits).await.unwrap();
+        old.drain().await;
+        let fate = broker.0.deliver_by(&before, &message());
+        assert_eq!((fate.taken, fate.refused), (1, 0));
+        assert_eq!(new.next().await.unwrap().message.subject, "work");
+
+        // A full queue is no queue that has ended, and nobody is nobody.
+        broker.publish(message()).await.unwrap();
+        assert!(matches!(broker.publish(message()).await, Err(BrokerError::QueueFull { .. })));
+        new.drain().await;
+        let fate = broker.0.deliver_by(&before, &message());
+        assert_eq!((fate.taken, fate.refused), (0, 0));
     }
 }

@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use roadstead_runtime::{CallError, FaultKind, HostHandler, ResponseBody};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -141,6 +142,82 @@ async fn a_reset_cancels_the_call() {
     drop(response);
     client.connection.abort();
     soon(dropped).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_after_so_many_requests() {
+    let host = Host::with(|limits| limits.requests_per_connection_max = 3).await;
+    host.bind("team/web", "a.test", "/", telling());
+    let mut client = H2::connect(&host).await;
+    for _ in 0..3 {
+        let (response, body) = client.get("/x").await;
+        assert_eq!((response.status(), body.unwrap().as_str()), (StatusCode::OK, "GET /x"));
+    }
+    // The host's GOAWAY: the client takes no more requests, and the connection ends in order.
+    soon(async {
+        while futures::future::poll_fn(|cx| client.requests.poll_ready(cx)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(client.connection).await.unwrap().unwrap();
+    assert_eq!(H2::connect(&host).await.get("/x").await.1.unwrap(), "GET /x");
+}
+
+/// A SETTINGS frame, empty; its acknowledgement has flag 1.
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// `GET / HTTP/2` to `a.test`, in literals and entries of the static table (RFC 7541).
+const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_listen_is_cut_off() {
+    let host = Host::with(|limits| {
+        (limits.requests_per_connection_max, limits.h2_streams_max) = (2, 4);
+    })
+    .await;
+    host.bind("team/web", "a.test", "/", telling());
+    let mut socket = TcpStream::connect(host.address()).await.unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    socket.write_all(&SETTINGS).await.unwrap();
+    let (mut reading, mut writing) = socket.into_split();
+    // It reads, but heeds nothing: neither the GOAWAY nor the PING by which the host knows that it was read.
+    let read = tokio::spawn(async move {
+        let mut all = Vec::new();
+        let _ = reading.read_to_end(&mut all).await;
+    });
+    let sent = async {
+        for stream in (1_u32..2_000).step_by(2) {
+            let length = u32::try_from(GET.len()).unwrap().to_be_bytes();
+            let mut frame = vec![length[1], length[2], length[3], 1, 5];
+            frame.extend(stream.to_be_bytes());
+            frame.extend(GET);
+            if writing.write_all(&frame).await.is_err() {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        0
+    };
+    assert_ne!(soon(sent).await, 0, "it may go on and on");
+    soon(read).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_stays_silent_after_its_last_request_is_closed() {
+    let host = Host::with(|limits| {
+        (limits.requests_per_connection_max, limits.keepalive_idle_ms) = (1, 300);
+    })
+    .await;
+    host.bind("team/web", "a.test", "/", telling());
+    let mut socket = TcpStream::connect(host.address()).await.unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    socket.write_all(&SETTINGS).await.unwrap();
+    let mut frame = vec![0, 0, u8::try_from(GET.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+    frame.extend(GET);
+    socket.write_all(&frame).await.unwrap();
+    let mut all = Vec::new();
+    let _ = soon(socket.read_to_end(&mut all)).await;
+    assert!(all.windows(5).any(|part| part == b"GET /"), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

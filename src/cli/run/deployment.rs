@@ -129,9 +129,9 @@ impl Deployment {
         failed
     }
 
-    /// The files of all components, for those who watch them.
-    pub(super) fn component_paths(&self) -> impl Iterator<Item = &Path> {
-        self.asked.values().flat_map(|asked| asked.components.iter().map(|(path, _)| path.as_path()))
+    /// The files of all components, in the state in which they were before they were read.
+    pub(super) fn components(&self) -> impl Iterator<Item = &(PathBuf, FileState)> {
+        self.asked.values().flat_map(|asked| &asked.components)
     }
 }
 
