@@ -321,6 +321,7 @@ mod tests {
         assert_eq!(path("/a/%2e%2E/b"), Ok("/b".into()));
         assert_eq!(path("/.."), Err(PathError::AboveRoot));
         assert_eq!(path("/a%2Fb"), Err(PathError::EscapedSeparator("%2F")));
+        assert_eq!(path("/a%5cb"), Err(PathError::EscapedSeparator("%5C")));
         assert_eq!(path("/a%00"), Err(PathError::EscapedSeparator("%00")));
         assert_eq!(path("/a%4"), Err(PathError::Escape));
         assert_eq!(path("/a%+1"), Err(PathError::Escape));

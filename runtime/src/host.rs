@@ -119,7 +119,10 @@ impl Host {
         let request = Arc::new(request);
         let previous = self.entries().get(&id).and_then(|entry| entry.running.clone());
         if let Err(error) = self.make_room(&id, &request) {
-            return WorkloadStatus::failed(&id, &request, error_text(&error));
+            // It has no entry in which `/status` could show it.
+            let text = error_text(&error);
+            tracing::error!(namespace = %id.namespace, workload = %id.name, "workload failed: {text}");
+            return WorkloadStatus::failed(&id, &request, text);
         }
         self.count_states();
         for warning in support::warnings(&request) {
