@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::uri::Scheme;
 use http_body_util::{BodyExt, Empty};
-use roadstead_bench::{Bare, Clock, engine};
+use roadstead_bench::Bare;
 use roadstead_config::{Limits, SourceFile, load};
 use roadstead_runtime::{
-    BindError, Call, Dispatch, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId,
+    BindError, Call, Dispatch, EngineWithClock, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId,
     host::{Host, HostBuilder, WorkloadRequest, WorkloadState},
 };
 use tokio::runtime::Runtime;
@@ -88,11 +88,9 @@ async fn dispatch(target: &dyn Dispatch) -> usize {
 
 fn calls(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let limits = Limits::default();
-    let engine = engine(&limits).unwrap();
-    let _clock = Clock::start(&engine, Duration::from_millis(limits.epoch_tick_ms)).unwrap();
+    let engine = EngineWithClock::new(&Limits::default()).unwrap();
     let component = std::fs::read(guests().join("bare-http.wasm")).unwrap();
-    let bare = Bare::new(&engine, &component).unwrap();
+    let bare = Bare::new(engine.engine(), &component).unwrap();
     let mut group = criterion.benchmark_group("call");
     group.bench_function("engine: instantiate", |bencher| {
         bencher.to_async(&runtime).iter(|| async { bare.instantiate().await.unwrap() });

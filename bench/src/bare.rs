@@ -124,12 +124,12 @@ impl WasiHttpHooks for NoOutgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine;
     use roadstead_config::Limits;
+    use roadstead_runtime::EngineWithClock;
 
     #[test]
     fn what_is_no_component_is_refused() {
-        let engine = engine(&Limits { instances_max: 1, ..Limits::default() }).unwrap();
-        assert!(Bare::new(&engine, b"no component").is_err());
+        let engine = EngineWithClock::new(&Limits { instances_max: 1, ..Limits::default() }).unwrap();
+        assert!(Bare::new(engine.engine(), b"no component").is_err());
     }
 }

@@ -35,18 +35,26 @@ pub enum EngineError {
 }
 
 /// An engine with its clock, which stops when the value is dropped.
-pub(crate) struct EngineWithClock {
-    pub(crate) engine: Engine,
+pub struct EngineWithClock {
+    engine: Engine,
     stopped: Arc<AtomicBool>,
 }
 
 impl EngineWithClock {
     /// Makes the engine that `limits` describe: pooling allocation, copy-on-write images, epochs.
-    pub(crate) fn new(limits: &Limits) -> Result<Self, EngineError> {
+    ///
+    /// # Errors
+    /// When the machine cannot reserve what the limits ask for, or gives no thread for the clock.
+    pub fn new(limits: &Limits) -> Result<Self, EngineError> {
         let engine = Engine::new(&config(limits)).map_err(|error| EngineError::Configuration(format!("{error:#}")))?;
         let stopped = Arc::new(AtomicBool::new(false));
         start_clock(&engine, Duration::from_millis(limits.epoch_tick_ms.max(1)), stopped.clone())?;
         Ok(Self { engine, stopped })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, Type, types::ComponentItem};
 use wasmtime_wasi_http::{
     Error as HttpError, WasiHttpView,
@@ -94,7 +94,6 @@ impl Dispatch for HttpTarget {
     ) -> Result<http::Response<ResponseBody>, CallError> {
         let component = &self.component;
         let place = component.enter_fresh()?;
-        let deadline = call.deadline;
         let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call)?;
         component.metrics.created_fresh.inc();
 
@@ -107,7 +106,6 @@ impl Dispatch for HttpTarget {
             request,
             scheme,
             head_sender,
-            deadline,
             _place: place,
         };
         let mut guest = Guest::Running(component.in_lane(run.finish()));
@@ -138,14 +136,13 @@ struct GuestRun {
     request: http::Request<RequestBody>,
     scheme: http::uri::Scheme,
     head_sender: HeadSender,
-    deadline: Instant,
     _place: Entered,
 }
 
 impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
-        let Self { component, pre, mut live, request, scheme, head_sender, deadline, _place } = self;
-        let timer = component.metrics.begin_call(deadline);
+        let Self { component, pre, mut live, request, scheme, head_sender, _place } = self;
+        let timer = component.metrics.begin_call(live.store.data().call().deadline);
         let ended = guarded(live.bounds(), handle(&pre, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
         live.store.data_mut().end_call();

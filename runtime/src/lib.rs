@@ -37,6 +37,7 @@ pub use dispatch::{
     BindError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, RequestBodyError, ResponseBody,
     TriggerBinding,
 };
+pub use engine::{EngineError, EngineWithClock};
 pub use error::{CallError, DeployError, FaultKind};
 pub use guest_log::{GUEST_LOG_TARGET, GuestLog, LogText};
 pub use identity::WorkloadId;

@@ -3,6 +3,7 @@
 //! Everything is started on a port of its own with its data in a temporary folder, and ends with the test.
 
 pub mod client;
+pub mod components;
 pub mod guests;
 pub mod host;
 pub mod manifest;

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -13,6 +12,7 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 use wasm_smith::{Config, Module};
 
 use crate::harness::{
+    components::http_component,
     host::{Host, Options, write_application},
     manifest::trigger,
 };
@@ -47,14 +47,7 @@ fn module(seed: u64) -> Vec<u8> {
 
 /// The module as an HTTP component.
 fn component(seed: u64) -> Vec<u8> {
-    let shell = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/no-response.wat");
-    let shell = fs::read_to_string(shell).unwrap();
-    let (before, rest) = shell.split_once("(core module $module").unwrap();
-    let (_, after) = rest.split_once("(core instance").unwrap();
-    let module = wasmprinter::print_bytes(module(seed)).unwrap();
-    let module = module.replacen("(module", "(core module $module", 1);
-    let text = format!("{before}{module}(core instance{after}");
-    wat::parse_str(text).unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+    http_component(&wasmprinter::print_bytes(module(seed)).unwrap())
 }
 
 #[tokio::test]

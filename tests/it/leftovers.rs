@@ -1,10 +1,11 @@
 //! One place for an instance, taken in turn by two tenants: none finds in its memory or table what the other left.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use http::StatusCode;
 
 use crate::harness::{
+    components::http_component,
     host::{Host, Options, write_application},
     manifest::trigger,
 };
@@ -16,13 +17,9 @@ const ROUNDS: usize = 3;
 
 /// Traps unless its memory has only its own data, and its table nothing; then fills both. Its data lies at `offset`.
 fn component(pages: u32, offset: u32) -> Vec<u8> {
-    let shell = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/no-response.wat");
-    let shell = fs::read_to_string(shell).unwrap();
-    let (before, rest) = shell.split_once("(core module $module").unwrap();
-    let (_, after) = rest.split_once("(core instance").unwrap();
     let (bytes, more) = (pages * PAGE_BYTES, pages - 1);
     let module = format!(
-        r#"(core module $module
+        r#"(module
     (memory 1 {pages})
     (data (i32.const {offset}) "OWN DATA")
     (table $table 4 900 funcref)
@@ -46,7 +43,7 @@ fn component(pages: u32, offset: u32) -> Vec<u8> {
       (memory.fill (i32.const 0) (i32.const 0xAA) (i32.const {bytes}))
       (table.fill (i32.const 0) (ref.func $some) (i32.const 900))))"#
     );
-    wat::parse_str(format!("{before}{module}\n  (core instance{after}")).unwrap()
+    http_component(&module)
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! `cargo xtask bench`: how fast, how dense and how lasting a release build of the host is, measured from outside. The
 //! measurements are in the files below; none of them knows the host but by its command line, its listeners and /proc.
 
-mod client;
 mod components;
 mod density;
 mod figures;

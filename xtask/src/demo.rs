@@ -4,14 +4,15 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, IsTerminal};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::client;
 use crate::guests;
 use crate::layout::Layout;
 use crate::process;
@@ -144,7 +145,7 @@ fn wait_until_ready(host: &mut Child, admin: SocketAddr, stopping: &dyn Fn() -> 
         if stopping() {
             return Ok(Wait::Stopping);
         }
-        if is_ready(admin) {
+        if client::is_ready(admin, PROBE_TIMEOUT) {
             return Ok(Wait::Ready);
         }
         if Instant::now() >= deadline {
@@ -152,19 +153,6 @@ fn wait_until_ready(host: &mut Child, admin: SocketAddr, stopping: &dyn Fn() -> 
         }
         thread::sleep(POLL_INTERVAL);
     }
-}
-
-/// Whether `/readyz` answers 200.
-fn is_ready(admin: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<[u8; 12]> {
-        let mut stream = TcpStream::connect_timeout(&admin, PROBE_TIMEOUT)?;
-        stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
-        stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {admin}\r\n\r\n").as_bytes())?;
-        let mut status_line = [0; 12];
-        stream.read_exact(&mut status_line)?;
-        Ok(status_line)
-    };
-    ask().is_ok_and(|line| line.starts_with(b"HTTP/1.") && line.ends_with(b" 200"))
 }
 
 fn print_what_to_try(arguments: &Arguments) {
@@ -224,24 +212,13 @@ fn told_end(status: ExitStatus, asked: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answering(answer: &'static str) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
-        });
-        address
-    }
+    use crate::client::tests::answering;
 
     #[test]
     fn only_200_is_ready() {
-        assert!(is_ready(answering("HTTP/1.1 200 OK\r\n\r\n")));
-        assert!(!is_ready(answering("HTTP/1.1 503 Service Unavailable\r\n\r\n")));
-        assert!(!is_ready(answering("")));
+        assert!(client::is_ready(answering(b"HTTP/1.1 200 OK\r\n\r\n"), PROBE_TIMEOUT));
+        assert!(!client::is_ready(answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), PROBE_TIMEOUT));
+        assert!(!client::is_ready(answering(b""), PROBE_TIMEOUT));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! stays light: no async runtime, no engine, nothing of the host but the table of limits.
 
 mod bench;
+mod client;
 mod components;
 mod demo;
 mod deny;

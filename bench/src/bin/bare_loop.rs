@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roadstead_bench::{Bare, Clock, engine};
+use roadstead_bench::Bare;
 use roadstead_config::Limits;
+use roadstead_runtime::EngineWithClock;
 use wasmtime::{Error, Result};
 
 /// Turns between two looks at the clock.
@@ -31,11 +32,9 @@ fn run(arguments: &[String]) -> Result<()> {
     let [component, seconds] = arguments else { return Err(Error::msg("usage: bare-loop COMPONENT.wasm SECONDS")) };
     let seconds: u64 = seconds.parse().map_err(|_| Error::msg("SECONDS must be a whole number"))?;
     let span = Duration::from_secs(seconds);
-    let limits = Limits::default();
-    let engine = engine(&limits)?;
-    let _clock = Clock::start(&engine, Duration::from_millis(limits.epoch_tick_ms))?;
+    let engine = EngineWithClock::new(&Limits::default())?;
     let bytes = fs::read(component).map_err(|error| Error::msg(format!("cannot read {component}: {error}")))?;
-    let bare = Bare::new(&engine, &bytes)?;
+    let bare = Bare::new(engine.engine(), &bytes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (call, instantiation) = runtime.block_on(async {
         let call = time_per_turn(span, async || bare.call().await.map(drop)).await?;

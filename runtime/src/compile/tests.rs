@@ -167,7 +167,7 @@ async fn a_cache_that_cannot_be_used_is_done_without() {
 #[test]
 fn a_compiler_and_a_host_with_the_same_limits_have_the_same_fingerprint() {
     let of = |limits: &Limits| {
-        let host = EngineFingerprint::of(&EngineWithClock::new(limits).unwrap().engine);
+        let host = EngineFingerprint::of(EngineWithClock::new(limits).unwrap().engine());
         assert_eq!(host, EngineFingerprint::of(&compiler_engine(limits).unwrap()));
         host
     };

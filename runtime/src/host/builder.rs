@@ -121,13 +121,13 @@ impl HostBuilder {
             plugin.start(&context).await.map_err(|source| BuildError::Plugin { id: plugin.id(), source })?;
         }
         let shared = Arc::new(HostShared {
-            engine: engine.engine.clone(),
+            engine: engine.engine().clone(),
             limits: limits.clone(),
             instance_slots: Gate::new(limits.instances_max),
             background: BackgroundLane::start().map_err(BuildError::Threads)?,
         });
         let compiler =
-            CompileService::new(engine.engine.clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
+            CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
         let foundry = Foundry::new(shared, self.plugins, metrics, compiler)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {

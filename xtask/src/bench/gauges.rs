@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client;
+use crate::client;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, client, process_stats, programs};
-use crate::process;
+use super::{Bench, process_stats, programs};
+use crate::{client, process};
 
 /// The first start of many components compiles them all.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
@@ -61,8 +61,7 @@ impl Server {
         command.arg(start.component_cache);
         let mut server = Self::start(bench, "roadstead", &mut command, http)?;
         server.admin = Some(admin);
-        server
-            .wait(bench, &|| client::get(admin, "admin.test", "/readyz", ASK_TIMEOUT).is_ok_and(|a| a.status == 200))?;
+        server.wait(bench, &|| client::is_ready(admin, ASK_TIMEOUT))?;
         Ok(server)
     }
 

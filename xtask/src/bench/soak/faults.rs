@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::bench::client;
+use crate::client;
 
 pub(super) const FAULTY_HOST: &str = "faulty.test";
 pub(super) const ASKING_HOST: &str = "asking.test";

@@ -34,6 +34,11 @@ pub(crate) fn get(address: SocketAddr, host: &str, target: &str, timeout: Durati
     ask(address, "GET", host, target, "", timeout)
 }
 
+/// Whether the host with this admin address is ready: `/readyz` answers 200.
+pub(crate) fn is_ready(admin: SocketAddr, timeout: Duration) -> bool {
+    get(admin, "admin.test", "/readyz", timeout).is_ok_and(|answer| answer.status == 200)
+}
+
 /// Sends these bytes and reads until the server closes. A connection that is cut off after some bytes gives those bytes.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8], timeout: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + timeout;
@@ -105,14 +110,15 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::thread;
 
     const SHORT: Duration = Duration::from_secs(2);
 
-    fn answering(answer: &'static [u8]) -> SocketAddr {
+    /// A server that gives one connection this answer.
+    pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
