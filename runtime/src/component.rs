@@ -76,7 +76,7 @@ impl ComponentHandle {
 
     /// The linked component, from which a plugin takes the indices of its exports once.
     pub fn instance_pre(&self) -> &InstancePre<InstanceState> {
-        &self.plan.pre
+        &self.plan.linked.pre
     }
 
     /// What the plugin prepared when the component was bound.
@@ -195,7 +195,7 @@ impl ComponentHandle {
     }
 
     async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
-        let ended = guarded(live.bounds(), self.plan.pre.instantiate_async(&mut live.store)).await;
+        let ended = guarded(live.bounds(), self.plan.linked.pre.instantiate_async(&mut live.store)).await;
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
     }

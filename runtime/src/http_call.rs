@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
-use wasmtime::component::{Component, Type, types::ComponentItem};
+use wasmtime::component::{Component, InstancePre, Type, types::ComponentItem};
 use wasmtime_wasi_http::{
     Error as HttpError, WasiHttpView,
     p2::{
@@ -41,7 +41,7 @@ use crate::{
 /// Answers a trigger's requests with fresh instances of one component.
 pub(crate) struct HttpTarget {
     component: Arc<ComponentHandle>,
-    pre: ProxyPre<InstanceState>,
+    proxy: Arc<ProxyPre<InstanceState>>,
 }
 
 /// Pieces of a response that are taken before its head is sent; what the engine lets a guest write without being read.
@@ -53,10 +53,19 @@ impl HttpTarget {
     /// # Errors
     /// When the component does not export the handler as published.
     pub(crate) fn new(component: Arc<ComponentHandle>) -> wasmtime::Result<Self> {
-        let pre = ProxyPre::new(component.plan.pre.clone())?;
-        check_handler(component.plan.pre.component())?;
-        Ok(Self { component, pre })
+        let proxy = component.plan.linked.proxy()?;
+        Ok(Self { component, proxy })
     }
+}
+
+/// A linked component as one that answers HTTP requests.
+///
+/// # Errors
+/// When it does not export the handler as published.
+pub(crate) fn proxy_of(pre: &InstancePre<InstanceState>) -> wasmtime::Result<ProxyPre<InstanceState>> {
+    let proxy = ProxyPre::new(pre.clone())?;
+    check_handler(pre.component())?;
+    Ok(proxy)
 }
 
 /// The bindings look at the handler's type in the first instance; a deployment must know it before.
@@ -101,7 +110,7 @@ impl Dispatch for HttpTarget {
         let (head_sender, mut head) = oneshot::channel();
         let run = GuestRun {
             component: component.clone(),
-            pre: self.pre.clone(),
+            proxy: self.proxy.clone(),
             live,
             request,
             scheme,
@@ -131,7 +140,7 @@ impl Dispatch for HttpTarget {
 /// Everything that a guest's run needs.
 struct GuestRun {
     component: Arc<ComponentHandle>,
-    pre: ProxyPre<InstanceState>,
+    proxy: Arc<ProxyPre<InstanceState>>,
     live: LiveStore,
     request: http::Request<RequestBody>,
     scheme: http::uri::Scheme,
@@ -141,9 +150,9 @@ struct GuestRun {
 
 impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
-        let Self { component, pre, mut live, request, scheme, head_sender, _place } = self;
+        let Self { component, proxy, mut live, request, scheme, head_sender, _place } = self;
         let timer = component.metrics.begin_call(live.store.data().call().deadline);
-        let ended = guarded(live.bounds(), handle(&pre, &mut live, request, scheme, head_sender)).await;
+        let ended = guarded(live.bounds(), handle(&proxy, &mut live, request, scheme, head_sender)).await;
         let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
         live.store.data_mut().end_call();
         if let Err(error) = &result {
@@ -163,7 +172,7 @@ impl GuestRun {
 }
 
 async fn handle(
-    pre: &ProxyPre<InstanceState>,
+    proxy: &ProxyPre<InstanceState>,
     live: &mut LiveStore,
     request: http::Request<RequestBody>,
     scheme: http::uri::Scheme,
@@ -173,7 +182,7 @@ async fn handle(
     let store = &mut live.store;
     let request = store.data_mut().http().new_incoming_request(scheme, request)?;
     let response = store.data_mut().http().new_response_outparam(head_sender)?;
-    let guest = pre.instantiate_async(&mut *store).await?;
+    let guest = proxy.instantiate_async(&mut *store).await?;
     guest.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 

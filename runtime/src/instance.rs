@@ -53,11 +53,12 @@ impl LiveStore {
         call: Call,
     ) -> Result<Self, CallError> {
         let limits = &shared.limits;
+        let slots = plan.linked.slots;
         let tenant_slot =
-            plan.tenant_slots.enter(plan.slots).ok_or(CallError::TenantBusy { limit: limits.tenant_instances_max })?;
+            plan.tenant_slots.enter(slots).ok_or(CallError::TenantBusy { limit: limits.tenant_instances_max })?;
         let slot = shared
             .instance_slots
-            .enter(plan.slots)
+            .enter(slots)
             .ok_or(CallError::HostBusy { bound: "instances_max", limit: limits.instances_max })?;
         let state = InstanceState::new(plan.clone(), limits, call);
         let mut store = Store::try_new(&shared.engine, state)

@@ -21,6 +21,7 @@ mod identity;
 mod instance;
 mod lanes;
 mod limiter;
+mod link;
 mod metrics;
 mod plan;
 pub mod plugin;

@@ -7,23 +7,18 @@ use std::{
 };
 
 use roadstead_config::{InterfaceName, ResourceName};
-use wasmtime::component::{Component, InstancePre};
 
-use crate::{InstanceState, WorkloadId, cpu::CpuBudget, gate::Gate, lanes::LongRuns, plugin::BoundState};
+use crate::{WorkloadId, cpu::CpuBudget, gate::Gate, lanes::LongRuns, link::LinkedComponent, plugin::BoundState};
 
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
     pub(crate) workload: WorkloadId,
     pub(crate) name: ResourceName,
-    /// The compiled component, kept so that another deployment of the same bytes shares its code.
-    pub(crate) _code: Arc<Component>,
-    pub(crate) pre: InstancePre<InstanceState>,
+    pub(crate) linked: Arc<LinkedComponent>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) memory_bytes_max: usize,
     /// The namespace's share of the host's instances.
     pub(crate) tenant_slots: Arc<Gate>,
-    /// How many of the share, and of the host's own, one instance takes.
-    pub(crate) slots: u32,
     /// Exports that a plugin was granted to call.
     pub(crate) granted_exports: Vec<InterfaceName>,
     pub(crate) long_runs: LongRuns,

@@ -134,7 +134,8 @@ pub trait HostPlugin: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Puts the granted `interfaces` into a component's linker.
+    /// Puts the granted `interfaces` into a component's linker. What is linked serves every workload that has the
+    /// component.
     ///
     /// # Errors
     /// Those of the linker.

@@ -7,20 +7,19 @@ use roadstead_config::{
     manifest::{self, SourcePlace, WorkloadSpec},
 };
 use tokio::sync::Mutex;
-use wasmtime::component::{Component, Linker, types::ComponentItem};
-use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
+use wasmtime::component::{Component, types::ComponentItem};
 
 use crate::{
-    Call, DeployError, InstanceState, WorkloadId,
+    Call, DeployError, WorkloadId,
     artifact::read_component,
     compile::CompileService,
     component::{ComponentHandle, bound_entry},
-    engine::slots_of,
     fault::{detail, one_line},
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
     http_call::HttpTarget,
     instance::HostShared,
     lanes::LongRuns,
+    link::ComponentLinker,
     metrics::RuntimeMetrics,
     plan::ComponentPlan,
     plugin::{Activation, ComponentBinding, HostPlugin},
@@ -45,7 +44,7 @@ pub(crate) struct Foundry {
     pub(crate) catalogue: Catalogue,
     pub(crate) metrics: RuntimeMetrics,
     compiler: CompileService,
-    base_linker: Linker<InstanceState>,
+    linker: ComponentLinker,
     tenants: TenantSlots,
 }
 
@@ -56,12 +55,10 @@ impl Foundry {
         metrics: RuntimeMetrics,
         compiler: CompileService,
     ) -> wasmtime::Result<Self> {
-        let mut base_linker = Linker::new(&shared.engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut base_linker)?;
-        add_only_http_to_linker_async(&mut base_linker)?;
+        let linker = ComponentLinker::new(&shared.engine)?;
         let catalogue = Catalogue::new(&plugins);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, compiler, base_linker, tenants })
+        Ok(Self { shared, plugins, catalogue, metrics, compiler, linker, tenants })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
@@ -104,30 +101,19 @@ impl Foundry {
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
-
-        let mut linker = self.base_linker.clone();
-        let link_error = |error: wasmtime::Error| DeployError::Link {
+        let linked = self.linker.link(compiled, &grants, &self.plugins).map_err(|error| DeployError::Link {
             component: component.name.to_string(),
             place: component.place.clone(),
             detail: detail(&error),
-        };
-        for grant in &grants {
-            if let Some(plugin) = self.plugins.get(grant.plugin) {
-                plugin.link(&grant.interfaces, &mut linker).map_err(link_error)?;
-            }
-        }
-        let pre = linker.instantiate_pre(&compiled).map_err(link_error)?;
+        })?;
         let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
-        let slots = slots_of(&compiled);
         let plan = Arc::new(ComponentPlan {
             workload: id.clone(),
             name: component.name.clone(),
-            _code: compiled,
-            pre,
+            linked,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),
             memory_bytes_max: self.memory_bytes_max(component),
             tenant_slots: self.tenants.of(&id.namespace),
-            slots,
             granted_exports,
             long_runs: LongRuns::new(Duration::from_millis(self.shared.limits.epoch_tick_ms)),
             max_invocations: component.max_invocations,
@@ -266,7 +252,7 @@ impl Workload {
 }
 
 fn exports_http(component: &Arc<ComponentHandle>) -> bool {
-    let compiled = component.plan.pre.component();
+    let compiled = component.plan.linked.pre.component();
     let ty = compiled.component_type();
     ty.exports(compiled.engine()).any(|(name, _)| name.parse().is_ok_and(|name| is_http_handler(&name)))
 }
