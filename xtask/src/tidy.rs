@@ -6,6 +6,7 @@ mod limits_page;
 mod manifest;
 mod markdown;
 mod rust_source;
+mod test_index;
 mod whitespace;
 
 use anyhow::{Context, Result, bail};
