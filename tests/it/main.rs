@@ -25,5 +25,6 @@ mod lifetimes;
 mod main_job;
 mod messaging;
 mod neighbours;
+mod operator_limits;
 mod reload;
 mod streaming;
