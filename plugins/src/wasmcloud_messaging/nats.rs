@@ -288,4 +288,23 @@ mod tests {
         assert_eq!(without_password("a:b@host:4222"), "host:4222");
         assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
     }
+
+    #[test]
+    fn long_header_values_are_left_aside() {
+        let read = |bytes: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACESTATE, "s".repeat(bytes));
+            from_nats(async_nats::Message {
+                subject: "work".into(),
+                reply: None,
+                payload: bytes::Bytes::new(),
+                headers: Some(headers),
+                status: None,
+                description: None,
+                length: 0,
+            })
+        };
+        assert!(read(HEADER_VALUE_BYTES_MAX).headers.first(TRACESTATE).is_some());
+        assert!(read(HEADER_VALUE_BYTES_MAX + 1).headers.first(TRACESTATE).is_none());
+    }
 }
