@@ -24,6 +24,7 @@ mod leftovers;
 mod lifetimes;
 mod main_job;
 mod messaging;
+mod nats;
 mod neighbours;
 mod operator_limits;
 mod reload;
