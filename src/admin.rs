@@ -262,6 +262,7 @@ mod tests {
         answered(&mut next).await;
     }
 
+    /// `admin::HEADER_TIMEOUT`, shortened.
     #[tokio::test]
     async fn a_head_that_does_not_come_ends_the_connection() {
         let bounds =
@@ -275,6 +276,7 @@ mod tests {
         ask(&mut connect(&server).await).await;
     }
 
+    /// `admin::CONNECTION_TIMEOUT`, shortened.
     #[tokio::test]
     async fn a_connection_is_kept_for_so_long_and_no_longer() {
         let bounds =

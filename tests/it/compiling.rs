@@ -237,6 +237,7 @@ fn limit_of(process: u32, name: &str) -> Option<(String, String)> {
     Some((values.next()?.to_owned(), values.next()?.to_owned()))
 }
 
+/// What it may open is `child::FILES_MAX`.
 #[tokio::test]
 async fn the_compilers_child_has_few_possibilities_and_ends_with_its_host() {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

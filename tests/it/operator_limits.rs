@@ -47,6 +47,7 @@ async fn what_a_guest_may_take_is_what_the_operator_says() {
         ),
         ("table_entries_max=50", "/hoard-fields?count=30", "/hoard-fields?count=51", "trap"),
         ("memory_bytes_max=16777216", "/alloc?mb=8", "/alloc?mb=16", "memory-limit"),
+        ("hostcall_bytes_max=2097152", "/log?mb=1", "/log?mb=3", "trap"),
     ];
     for (limit, within, past, kind) in table {
         let host = host_with(&[limit], "");
@@ -119,6 +120,19 @@ async fn a_call_waits_for_an_instance_as_long_as_the_operator_says() {
     let (slept, refused) = tokio::join!(ask(&host, "sleep:3000"), refused);
     assert_eq!(slept, "slept 3000 ms");
     assert_eq!(refused, "worker: no instance became free in time; try again later");
+}
+
+#[tokio::test]
+async fn as_many_calls_wait_for_an_instance_as_the_operator_says() {
+    let host = host_with(&["pool_waiting_max=0", "admission_wait_ms=200"], &pool_of_one());
+    let refused = async {
+        host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
+        ask(&host, "echo:x").await
+    };
+    let (slept, refused) = tokio::join!(ask(&host, "sleep:3000"), refused);
+    assert_eq!(slept, "slept 3000 ms");
+    // It did not come to wait for the instance.
+    assert_eq!(refused, "worker: the worker has 1 messages under way, as many as it may; try again later");
 }
 
 #[tokio::test]

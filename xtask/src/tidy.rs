@@ -24,8 +24,8 @@ use crate::report;
 #[command(
     long_about = "Checks the rules of this repository that no compiler checks: what each file must begin with and
 how long it may be, which crate may know which library, links between documents, white space, that docs/limits.md says
-what the table of limits and the sources say, and that of the engine and the ingress no other features are compiled in
-than docs/vulnerabilities.md says."
+what the table of limits, the sources and the tests say and that no limit is without a test, and that of the engine and
+the ingress no other features are compiled in than docs/vulnerabilities.md says."
 )]
 #[command(after_help = "Examples:
   cargo xtask tidy             prints every problem as file:line: what is wrong

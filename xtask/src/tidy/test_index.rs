@@ -14,8 +14,14 @@ use mentions::Mentions;
 
 /// Where tests of the host are.
 const FOLDERS: [&str; 6] = ["config", "runtime", "plugins", "proxy", "src", "tests"];
-/// Tests of the table of limits itself: they set values, and meet no bound.
-const OF_THE_TABLE: [&str; 2] = ["config/src/limits.rs", "src/cli/limits.rs"];
+/// Tests of the table of limits itself.
+const OF_THE_TABLE: &str = "config/src/limits.rs";
+/// Tests that set limits to bring something else about, and meet no bound.
+const ABOUT_OTHER_THINGS: [&str; 3] = [
+    "a_change_during_the_start_is_not_lost",
+    "a_compiler_and_a_host_with_the_same_limits_have_the_same_fingerprint",
+    "an_instance_finds_nothing_that_another_left",
+];
 const NAMES_SHOWN_MAX: usize = 3;
 
 /// All tests of the host.
@@ -57,9 +63,11 @@ impl TestIndex {
         Ok(())
     }
 
-    /// The tests that set the limit called `limit`; where none does, those whose code or texts name it.
+    /// The tests that set the limit called `limit`; where none does, those whose code or texts name it. Those that are
+    /// about other things are left out.
     pub(super) fn of_limit(&self, limit: &str) -> BTreeSet<&str> {
-        let of_bounds = |test: &&Test| !OF_THE_TABLE.iter().any(|file| test.file == Path::new(file));
+        let of_bounds =
+            |test: &&Test| test.file != Path::new(OF_THE_TABLE) && !ABOUT_OTHER_THINGS.contains(&test.name.as_str());
         let with = |wanted: &dyn Fn(&Mentions) -> bool| {
             let tests = self.tests.iter().filter(of_bounds).filter(|test| wanted(&test.mentions));
             tests.map(|test| test.name.as_str()).collect::<BTreeSet<_>>()
@@ -214,13 +222,15 @@ mod tests {
             #[test] fn by_field() { start(Limits { a_max: 1, ..Limits::default() }); }
             #[tokio::test] async fn by_closure() { start(|limits| limits.a_max = 1).await; }
             #[tokio::test(flavor = "multi_thread")] async fn by_tuple() { (limits.b_max, limits.a_max) = (1, 2); }
+            #[test] fn by_shorthand() { Limits { x_max: 1, a_max, ..Limits::default() }; }
             #[test] fn by_flag() { assert!(run("--limit", "a_max=5")); }
             #[test] fn named_only() { assert_eq!(error, "too large (a_max)"); limits.a_max == 1; }
+            #[test] fn of_something_else() { Bounds { a_max: 1 }; let c_max = 1; }
             #[test] fn read_only() { let a = limits.only_read_max; }
             fn no_test() { Limits { a_max: 1 } }
             "#,
         )]);
-        assert_eq!(names(index.of_limit("a_max")), ["by_closure", "by_field", "by_flag", "by_tuple"]);
+        assert_eq!(names(index.of_limit("a_max")), ["by_closure", "by_field", "by_flag", "by_shorthand", "by_tuple"]);
         assert_eq!(names(index.of_limit("b_max")), ["by_tuple"]);
         assert_eq!(names(index.of_limit("only_read_max")), ["read_only"]);
         assert!(index.of_limit("c_max").is_empty());
