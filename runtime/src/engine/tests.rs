@@ -1,15 +1,6 @@
 //! Each bound that the engine keeps for us, met from both sides. Knows nothing of workloads.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
-    time::Instant,
-};
+use std::{sync::mpsc, time::Instant};
 
 use wasmtime::{Instance, Module, Store, Trap, UpdateDeadline, WasmBacktrace};
 
@@ -17,9 +8,13 @@ use super::*;
 
 const PAGE_BYTES: u64 = 65_536;
 
-/// An engine with room for one small instance, and further limits.
-fn engine(limits: Limits) -> EngineWithClock {
-    EngineWithClock::new(&Limits { instances_max: 1, ..limits }).unwrap()
+fn engine(limits: &Limits) -> EngineWithClock {
+    EngineWithClock::new(limits).unwrap()
+}
+
+/// The defaults, with room for one instance.
+fn of_one() -> Limits {
+    Limits { instances_max: 1, ..Limits::default() }
 }
 
 fn component(engine: &EngineWithClock, text: &str) -> Result<Component, String> {
@@ -44,7 +39,7 @@ fn instantiate(engine: &EngineWithClock, text: &str) -> (Store<()>, Instance) {
 
 #[test]
 fn a_memory_is_no_larger_than_its_slot() {
-    let engine = engine(Limits { memory_slot_bytes_max: 2 * PAGE_BYTES, ..Limits::default() });
+    let engine = engine(&Limits { memory_slot_bytes_max: 2 * PAGE_BYTES, ..of_one() });
     assert!(component(&engine, &instances("(memory 2)", 1)).is_ok());
     assert!(component(&engine, &instances("(memory 3)", 1)).unwrap_err().contains("memory"));
     let growing = r#"(module (memory 1) (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#;
@@ -56,7 +51,7 @@ fn a_memory_is_no_larger_than_its_slot() {
 
 #[test]
 fn a_component_has_so_many_instances_memories_and_tables() {
-    let engine = engine(Limits { component_memories_max: 3, ..Limits::default() });
+    let engine = engine(&Limits { component_memories_max: 3, ..of_one() });
     for module in ["", "(memory 1)", "(table 1 funcref)"] {
         assert!(component(&engine, &instances(module, 3)).is_ok(), "{module}");
         assert!(component(&engine, &instances(module, 4)).is_err(), "{module}");
@@ -65,7 +60,7 @@ fn a_component_has_so_many_instances_memories_and_tables() {
 
 #[test]
 fn a_table_has_so_many_elements() {
-    let engine = engine(Limits::default());
+    let engine = engine(&of_one());
     let with = |elements: usize| component(&engine, &instances(&format!("(table {elements} funcref)"), 1));
     assert!(with(TABLE_ELEMENTS_MAX).is_ok());
     assert!(with(TABLE_ELEMENTS_MAX + 1).unwrap_err().contains("table"));
@@ -73,7 +68,7 @@ fn a_table_has_so_many_elements() {
 
 #[test]
 fn tables_beyond_those_of_a_slot_take_another() {
-    let engine = engine(Limits::default());
+    let engine = engine(&of_one());
     let slots = |tables: u32| slots_of(&component(&engine, &instances("(table 1 funcref)", tables.into())).unwrap());
     assert_eq!(slots(0), 1);
     assert_eq!(slots(TABLES_PER_SLOT), 1);
@@ -82,7 +77,7 @@ fn tables_beyond_those_of_a_slot_take_another() {
 
 /// How often a function calls itself before the stack is full.
 fn depth(guest_stack_bytes_max: u64) -> i64 {
-    let engine = engine(Limits { guest_stack_bytes_max, ..Limits::default() });
+    let engine = engine(&Limits { guest_stack_bytes_max, ..of_one() });
     let (mut store, instance) = instantiate(
         &engine,
         r#"(module
@@ -106,7 +101,7 @@ fn a_guests_stack_is_as_large_as_the_limit_says() {
 
 #[test]
 fn a_backtrace_names_so_many_frames() {
-    let engine = engine(Limits::default());
+    let engine = engine(&of_one());
     let (mut store, instance) = instantiate(
         &engine,
         r#"(module (func $deeper (export "deeper") (param i32) (result i32)
@@ -122,15 +117,12 @@ fn a_backtrace_names_so_many_frames() {
 #[test]
 fn the_clock_interrupts_a_guest_once_a_tick() {
     const TICKS: u32 = 4;
-    let engine = engine(Limits { epoch_tick_ms: 50, ..Limits::default() });
+    let engine = engine(&Limits { epoch_tick_ms: 50, ..of_one() });
     let (mut store, instance) = instantiate(&engine, r#"(module (func (export "spin") (loop $again (br $again))))"#);
-    let ticks = Arc::new(AtomicU32::new(0));
-    store.epoch_deadline_callback({
-        let ticks = ticks.clone();
-        move |_| match ticks.fetch_add(1, Ordering::Relaxed) + 1 {
-            TICKS => Err(wasmtime::Error::msg("enough")),
-            _ => Ok(UpdateDeadline::Continue(1)),
-        }
+    let mut ticks = 0;
+    store.epoch_deadline_callback(move |_| {
+        ticks += 1;
+        if ticks == TICKS { Err(wasmtime::Error::msg("enough")) } else { Ok(UpdateDeadline::Continue(1)) }
     });
     store.set_epoch_deadline(1);
     let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();

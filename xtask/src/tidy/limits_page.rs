@@ -20,7 +20,7 @@ the table, with the values that hold where nobody sets another by `--limit NAME=
 below it. `ms` is milliseconds, `bytes` is bytes, `count` counts what the meaning names.
 
 This page is generated from `config/src/limits.rs` and the sources by `cargo xtask tidy --write`. The tests are those that
-set the limit, or name it where none sets it; they are in `tests/it`, `runtime`, `proxy`, `plugins` and `config`.
+set the limit, or name it where none sets it; they are in `tests/it`, `src`, `runtime`, `proxy`, `plugins` and `config`.
 
 | limit | default | unit | meaning | test |
 |---|---:|---|---|---|
