@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     /// Longest wait for what must happen.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(20);
     /// A bound that the test at hand is not about.
     const LONG: Duration = Duration::from_secs(600);
 

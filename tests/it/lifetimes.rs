@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{
     eventually,
-    host::Host,
+    host::{Host, Options},
     manifest::{trigger, worker},
 };
 
@@ -95,7 +95,9 @@ async fn printed(host: &Host, text: &str) -> String {
 
 #[tokio::test]
 async fn what_the_host_keeps_for_a_call_is_cleared_before_the_next_of_the_same_instance() {
-    let host = Host::start(&application(&["poolSize: 1"]));
+    // The time of the instance's own start passes as well.
+    let options = Options::default().flag("--limit", "start_timeout_ms=1500");
+    let host = Host::start_with(&application(&["poolSize: 1"]), options);
     let client = host.client("probe.test");
     let within = async |timeout_ms: u32, body: &'static str| {
         let path = format!("/request?subject=probe.work&timeout-ms={timeout_ms}");

@@ -341,13 +341,13 @@ async fn in_the_process_a_full_subscription_is_told() {
         + &worker_with("            max_in_flight: '1'\n", &["poolSize: 1"]);
     let options = Options::default().flag("--limit", "subscription_messages_max=2");
     let stage = Stage { host: Host::start_with(&manifest, options), server: None };
-    let busy = stage.ask("probe.work", "sleep:2000");
+    let busy = stage.ask_within("probe.work", "sleep:4000", 9_000);
     let asked = async {
         stage.host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
-        join_all((0..10).map(|_| stage.ask("probe.work", "echo:x"))).await
+        join_all((0..10).map(|_| stage.ask_within("probe.work", "echo:x", 9_000))).await
     };
     let (slept, answers) = tokio::join!(busy, asked);
-    assert_eq!(slept.text(), "slept 2000 ms");
+    assert_eq!(slept.text(), "slept 4000 ms");
     let full = "the subscribers of probe.work have as many waiting messages as they may";
     let told = answers.iter().filter(|answer| answer.text() == full).count();
     assert_eq!(answers.iter().filter(|answer| answer.text() == "x").count(), 10 - told, "{answers:?}");

@@ -101,7 +101,7 @@ pub struct NatsBroker {
 }
 
 impl NatsBroker {
-    /// A broker over an existing connection.
+    /// A broker over an existing connection, which must hear what it sends itself (not made with `no_echo`).
     pub fn new(client: async_nats::Client) -> Self {
         Self { client }
     }

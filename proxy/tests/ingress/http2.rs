@@ -17,25 +17,25 @@ use tokio::{
 
 use crate::host::{Host, data, guest_error, soon, streamed, telling, workload};
 
-struct H2 {
-    requests: SendRequest<Bytes>,
-    connection: JoinHandle<Result<(), h2::Error>>,
+pub(crate) struct H2 {
+    pub(crate) requests: SendRequest<Bytes>,
+    pub(crate) connection: JoinHandle<Result<(), h2::Error>>,
 }
 
 impl H2 {
-    async fn connect(host: &Host) -> Self {
+    pub(crate) async fn connect(host: &Host) -> Self {
         let socket = TcpStream::connect(host.address()).await.unwrap();
         let (requests, connection) = soon(h2::client::handshake(socket)).await.unwrap();
         Self { requests: soon(requests.ready()).await.unwrap(), connection: tokio::spawn(connection) }
     }
 
-    fn request(&mut self, method: &str, path: &str, end: bool) -> (ResponseFuture, h2::SendStream<Bytes>) {
+    pub(crate) fn request(&mut self, method: &str, path: &str, end: bool) -> (ResponseFuture, h2::SendStream<Bytes>) {
         let uri = format!("http://a.test:8080{path}");
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
         self.requests.send_request(request, end).unwrap()
     }
 
-    async fn get(&mut self, path: &str) -> (Response<()>, Result<String, h2::Error>) {
+    pub(crate) async fn get(&mut self, path: &str) -> (Response<()>, Result<String, h2::Error>) {
         let (response, _) = self.request("GET", path, true);
         let (parts, body) = soon(response).await.unwrap().into_parts();
         (Response::from_parts(parts, ()), text(body).await)
@@ -165,9 +165,9 @@ async fn a_connection_ends_after_so_many_requests() {
 }
 
 /// A SETTINGS frame, empty; its acknowledgement has flag 1.
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(crate) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// `GET / HTTP/2` to `a.test`, in literals and entries of the static table (RFC 7541).
-const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
+pub(crate) const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_listen_is_cut_off() {
