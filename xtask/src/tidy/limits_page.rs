@@ -48,6 +48,11 @@ pub(super) fn check(root: &Path, problems: &mut Vec<Problem>) -> Result<()> {
     let bounds = fixed_bounds::read(root)?;
     let table = fs::read_to_string(root.join(TABLE)).with_context(|| format!("cannot read {TABLE}"))?;
     problems.extend(untested(Limits::TABLE, &table, &index));
+    problems.extend(index.unknown().map(|name| Problem {
+        file: "xtask/src/tidy/test_index.rs".into(),
+        line: None,
+        what: format!("no test is called `{name}`: take it out of ABOUT_OTHER_THINGS"),
+    }));
     fixed_bounds::check(&bounds, &index, problems);
     let wanted = page(&index, &bounds);
     let there = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
