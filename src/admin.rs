@@ -29,6 +29,24 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a connection is kept in all.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// What clients may take of the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    connections_max: usize,
+    header_timeout: Duration,
+    connection_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            header_timeout: HEADER_TIMEOUT,
+            connection_timeout: CONNECTION_TIMEOUT,
+        }
+    }
+}
+
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
@@ -55,11 +73,15 @@ struct AdminState {
 impl AdminServer {
     /// Listens on `address` and answers from `host`.
     pub(crate) async fn start(address: SocketAddr, host: Arc<Host>) -> Result<Self, AdminError> {
+        Self::bounded(address, host, Bounds::default()).await
+    }
+
+    async fn bounded(address: SocketAddr, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = Arc::new(AdminState { host, deployed: AtomicBool::new(false), draining: AtomicBool::new(false) });
-        tokio::spawn(accept(listener, state.clone()));
+        tokio::spawn(accept(listener, state.clone(), bounds));
         Ok(Self { address, state })
     }
 
@@ -79,15 +101,15 @@ impl AdminServer {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<AdminState>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, state: Arc<AdminState>, bounds: Bounds) {
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let state = state.clone();
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, state)).await;
+                    let _ = tokio::time::timeout(bounds.connection_timeout, serve(stream, state, bounds)).await;
                     drop(place);
                 });
             }
@@ -99,14 +121,14 @@ async fn accept(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<AdminState>) {
+async fn serve(stream: TcpStream, state: Arc<AdminState>, bounds: Bounds) {
     let service = service_fn(move |request: Request<Incoming>| {
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request.method(), request.uri().path())) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(bounds.header_timeout)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "an admin connection ended");
@@ -167,4 +189,99 @@ fn respond(status: StatusCode, content_type: &str, body: Vec<u8>) -> Response<Fu
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_runtime::host::HostBuilder;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// Longest wait for what must happen.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// A bound that the test at hand is not about.
+    const LONG: Duration = Duration::from_secs(600);
+
+    async fn start(bounds: Bounds) -> AdminServer {
+        let host = HostBuilder::new().start().await.unwrap();
+        AdminServer::bounded("127.0.0.1:0".parse().unwrap(), host, bounds).await.unwrap()
+    }
+
+    async fn connect(server: &AdminServer) -> TcpStream {
+        TcpStream::connect(server.address()).await.unwrap()
+    }
+
+    /// Asks, and waits for as much as an answer has; the connection stays.
+    async fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        answered(stream).await;
+    }
+
+    async fn answered(stream: &mut TcpStream) {
+        let mut read = Vec::new();
+        while !read.ends_with(b"alive\n") {
+            let more = timeout(PATIENCE, stream.read_buf(&mut read)).await.expect("no answer").unwrap();
+            assert!(more > 0, "closed after {:?}", String::from_utf8_lossy(&read));
+        }
+    }
+
+    /// Waits until the listener closes the connection, in order or not.
+    async fn closed(stream: &mut TcpStream) {
+        let mut read = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("the connection is kept");
+    }
+
+    #[test]
+    fn the_bounds_are_the_documented_ones() {
+        let documented = Bounds {
+            connections_max: 64,
+            header_timeout: Duration::from_secs(10),
+            connection_timeout: Duration::from_secs(300),
+        };
+        assert_eq!(Bounds::default(), documented);
+    }
+
+    #[tokio::test]
+    async fn so_many_connections_are_served_and_the_next_waits_for_one_of_them() {
+        let server = start(Bounds { header_timeout: LONG, ..Bounds::default() }).await;
+        let mut served = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let mut stream = connect(&server).await;
+            ask(&mut stream).await;
+            served.push(stream);
+        }
+        let mut next = connect(&server).await;
+        next.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let silent = timeout(Duration::from_millis(300), next.readable()).await;
+        assert!(silent.is_err(), "one more is served");
+        served.pop();
+        answered(&mut next).await;
+    }
+
+    /// `admin::HEADER_TIMEOUT`, shortened.
+    #[tokio::test]
+    async fn a_head_that_does_not_come_ends_the_connection() {
+        let bounds =
+            Bounds { header_timeout: Duration::from_millis(100), connection_timeout: LONG, ..Bounds::default() };
+        let server = start(bounds).await;
+        let mut silent = connect(&server).await;
+        let mut slow = connect(&server).await;
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+        closed(&mut silent).await;
+        closed(&mut slow).await;
+        ask(&mut connect(&server).await).await;
+    }
+
+    /// `admin::CONNECTION_TIMEOUT`, shortened.
+    #[tokio::test]
+    async fn a_connection_is_kept_for_so_long_and_no_longer() {
+        let bounds =
+            Bounds { header_timeout: LONG, connection_timeout: Duration::from_millis(500), ..Bounds::default() };
+        let server = start(bounds).await;
+        closed(&mut connect(&server).await).await;
+    }
 }

@@ -378,3 +378,6 @@ fn whole_number(text: &str) -> Option<u64> {
     }
     text.strip_prefix("-0").filter(|rest| rest.is_empty()).map(|_| 0).or_else(|| text.parse().ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,7 +157,12 @@ mod tests {
     #[test]
     fn text_of_the_author_is_escaped_and_cut() {
         assert_eq!(quote("a\u{1b}[31m\n"), r#""a\u{1b}[31m\n""#);
-        assert_eq!(quote(&"x".repeat(81)), format!("\"{}…\"", "x".repeat(80)));
+        let whole = "x".repeat(QUOTED_CHARS_MAX);
+        assert_eq!(quote(&whole), format!("\"{whole}\""));
+        assert_eq!(quote(&format!("{whole}x")), format!("\"{whole}…\""));
+        assert_eq!(bare(&format!("{whole}x")), format!("{whole}…"));
+        let long = reason(&"x".repeat(2 * REASON_CHARS_MAX)).unwrap();
+        assert_eq!(long.chars().count(), REASON_CHARS_MAX + 1);
         assert_eq!(bare("a\u{202e}b"), "a\\u{202e}b");
     }
 
@@ -173,5 +178,16 @@ mod tests {
     fn lists_read_as_prose() {
         assert_eq!(one_of(&["a", "b", "c"]), "a, b or c");
         assert_eq!(one_of(&["a"]), "a");
+    }
+
+    #[test]
+    fn as_much_is_compared_as_costs_little() {
+        let known = "t".repeat(COMPARED_BYTES_MAX);
+        let slip = |bytes: usize| "t".repeat(bytes - 1) + "u";
+        assert_eq!(closest(&slip(COMPARED_BYTES_MAX), [&*known]), Some(&*known));
+        assert_eq!(closest(&slip(COMPARED_BYTES_MAX + 1), [&*known]), None);
+        let after = |others: usize| closest("timeuot", std::iter::repeat_n("x", others).chain(["timeout"]));
+        assert_eq!(after(COMPARED_NAMES_MAX - 1), Some("timeout"));
+        assert_eq!(after(COMPARED_NAMES_MAX), None);
     }
 }

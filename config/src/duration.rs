@@ -70,7 +70,8 @@ mod tests {
         assert_eq!(parse_duration("-3s"), Err(DurationError::Form));
         assert_eq!(parse_duration("1..2s"), Err(DurationError::Form));
         assert_eq!(parse_duration("0s"), Err(DurationError::Zero));
-        assert_eq!(parse_duration("25h"), Err(DurationError::TooLong));
+        assert_eq!(parse_duration("24h"), Ok(DURATION_MAX));
+        assert_eq!(parse_duration("24h1ns"), Err(DurationError::TooLong));
         assert_eq!(parse_duration("99999999999999999999999h"), Err(DurationError::TooLong));
     }
 }

@@ -329,4 +329,14 @@ mod tests {
         assert_eq!(path("/é"), Err(PathError::Character('é')));
         assert_eq!(path("/.well-known/x"), Ok("/.well-known/x".into()));
     }
+
+    #[test]
+    fn hosts_and_paths_have_a_length() {
+        let host = |bytes: usize| "a".repeat(bytes).parse::<HostName>();
+        assert!(host(HOST_BYTES_MAX).is_ok());
+        assert_eq!(host(HOST_BYTES_MAX + 1), Err(HostError::TooLong { found: HOST_BYTES_MAX + 1 }));
+        let path = |bytes: usize| format!("/{}", "a".repeat(bytes - 1)).parse::<RoutePath>();
+        assert!(path(PATH_BYTES_MAX).is_ok());
+        assert_eq!(path(PATH_BYTES_MAX + 1), Err(PathError::TooLong { found: PATH_BYTES_MAX + 1 }));
+    }
 }

@@ -124,4 +124,11 @@ mod tests {
         assert_eq!(image("ghcr.io/a@sha256:12"), Err(ImageError::Digest));
         assert_eq!(image("ghcr.io/a b"), Err(ImageError::Character(' ')));
     }
+
+    #[test]
+    fn a_reference_has_a_length() {
+        let image = |bytes: usize| format!("file:{}", "a".repeat(bytes - 5)).parse::<ImageReference>();
+        assert!(image(REFERENCE_BYTES_MAX).is_ok());
+        assert_eq!(image(REFERENCE_BYTES_MAX + 1), Err(ImageError::TooLong));
+    }
 }

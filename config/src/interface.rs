@@ -158,4 +158,10 @@ mod tests {
         assert_eq!("wasi-http".parse::<InterfaceName>(), Err(InterfaceError::Form));
         assert_eq!("wasi:http/types@x".parse::<InterfaceName>(), Err(InterfaceError::Version));
     }
+
+    #[test]
+    fn a_part_has_a_length() {
+        assert_eq!(check_part(&"a".repeat(PART_BYTES_MAX)), Ok(()));
+        assert_eq!(check_part(&"a".repeat(PART_BYTES_MAX + 1)), Err(InterfaceError::TooLong));
+    }
 }

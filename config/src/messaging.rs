@@ -234,6 +234,8 @@ mod tests {
             ("admission_wait", "5", "admission_wait \"5\" is no duration"),
             ("admission_wait", "601s", "admission_wait \"601s\" is longer than 10m"),
         ];
+        let past = format!("{}s", ADMISSION_WAIT_MAX.as_secs() + 1);
+        assert!(matches!(config(&[("admission_wait", &past)]), Err(MessagingConfigError::AdmissionWaitTooLong { .. })));
         for (key, value, message) in table {
             let error = config(&[(key, value)]).unwrap_err();
             assert_eq!((error.key(), error.to_string().as_str()), (key, message));

@@ -120,6 +120,15 @@ mod tests {
         assert_eq!("-a".parse::<Namespace>(), Err(NameError::Edge));
         assert!("a.b-c.d0".parse::<ResourceName>().is_ok());
         assert_eq!("a..b".parse::<ResourceName>(), Err(NameError::Edge));
-        assert!(matches!("a".repeat(64).parse::<Namespace>(), Err(NameError::TooLong { found: 64, max: 63 })));
+        let long = "a".repeat(64).parse::<Namespace>();
+        assert_eq!(long, Err(NameError::TooLong { found: 64, max: LABEL_BYTES_MAX }));
+    }
+
+    #[test]
+    fn names_have_a_length() {
+        let namespace = |bytes: usize| "a".repeat(bytes).parse::<Namespace>().is_ok();
+        assert!(namespace(LABEL_BYTES_MAX) && !namespace(LABEL_BYTES_MAX + 1));
+        let resource = |bytes: usize| "a".repeat(bytes).parse::<ResourceName>().is_ok();
+        assert!(resource(SUBDOMAIN_BYTES_MAX) && !resource(SUBDOMAIN_BYTES_MAX + 1));
     }
 }

@@ -383,3 +383,25 @@ impl Loader<'_> {
         Mark { line: span.start.line(), column: span.start.col() + 1, span: start..offset(span.end).max(start) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: String) -> Reading {
+        let mut limits = Limits::default();
+        limits.set("manifest_depth_max", u64::MAX).unwrap();
+        read(&SourceFile { name: "app.yaml".into(), bytes: text.into_bytes() }, &limits)
+    }
+
+    #[test]
+    fn no_limit_makes_a_tree_too_deep_to_be_dropped() {
+        let nested = |depth: u64| read_text((0..depth).map(|_| "- ").collect::<String>() + "x").problems.len();
+        assert_eq!((nested(DEPTH_MAX), nested(DEPTH_MAX + 1)), (0, 1));
+    }
+
+    #[test]
+    fn so_many_problems_are_kept() {
+        assert_eq!(read_text("- !strange x\n".repeat(PROBLEMS_MAX + 100)).problems.len(), PROBLEMS_MAX);
+    }
+}

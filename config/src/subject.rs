@@ -195,4 +195,14 @@ mod tests {
         assert!(matches(">", "a"));
         assert_eq!("a.>.b".parse::<SubjectPattern>(), Err(SubjectError::WildcardPlace));
     }
+
+    #[test]
+    fn a_subject_has_a_length_and_a_number_of_tokens() {
+        let long = |bytes: usize| "a".repeat(bytes).parse::<Subject>();
+        assert!(long(SUBJECT_BYTES_MAX).is_ok());
+        assert_eq!(long(SUBJECT_BYTES_MAX + 1), Err(SubjectError::TooLong { found: SUBJECT_BYTES_MAX + 1 }));
+        let of_tokens = |tokens: usize| vec!["a"; tokens].join(".").parse::<SubjectPattern>();
+        assert!(of_tokens(TOKENS_MAX).is_ok());
+        assert_eq!(of_tokens(TOKENS_MAX + 1), Err(SubjectError::TooManyTokens));
+    }
 }

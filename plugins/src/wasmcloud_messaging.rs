@@ -56,7 +56,7 @@ struct Started {
 pub struct NatsMessaging;
 
 impl NatsMessaging {
-    /// The plugin over `client`'s connection.
+    /// The plugin over `client`'s connection, which must hear what it sends itself (not made with `no_echo`).
     #[expect(clippy::new_ret_no_self, reason = "the published embedding API names the backend, the plugin is one")]
     pub fn new(client: async_nats::Client) -> Messaging {
         Messaging::new(Arc::new(NatsBroker::new(client)))

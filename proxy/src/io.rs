@@ -300,3 +300,6 @@ impl GetProxyDigest for Connection {
 }
 
 impl Peek for Connection {}
+
+#[cfg(test)]
+mod tests;

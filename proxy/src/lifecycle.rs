@@ -91,3 +91,21 @@ impl Drop for RequestGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_say_goodbye_is_not_waited_for() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.connections.spawn(std::future::pending::<()>());
+        let begun = Instant::now();
+        let drained = tokio::time::timeout(Duration::from_secs(30), lifecycle.drain(Duration::from_secs(600))).await;
+        assert_eq!(drained, Ok(0));
+        // Once by itself, and once when it is told to.
+        assert!(begun.elapsed() >= 2 * GOODBYE, "{:?}", begun.elapsed());
+    }
+}

@@ -147,4 +147,14 @@ mod tests {
             assert_eq!(TraceContext::parse(bad, None), None, "{bad}");
         }
     }
+
+    #[test]
+    fn a_long_state_is_left_aside() {
+        let kept = |bytes: usize| {
+            let state = "s".repeat(bytes);
+            let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            TraceContext::parse(trace, Some(&state)).unwrap().state().is_some()
+        };
+        assert!(kept(STATE_BYTES_MAX) && !kept(STATE_BYTES_MAX + 1));
+    }
 }

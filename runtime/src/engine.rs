@@ -147,3 +147,6 @@ fn start_clock(engine: &Engine, tick: Duration, stopped: Arc<AtomicBool>) -> Res
         .map(drop)
         .map_err(EngineError::Clock)
 }
+
+#[cfg(test)]
+mod tests;

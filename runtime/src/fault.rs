@@ -82,9 +82,9 @@ mod tests {
         let text = |name: &str| detail(&wasmtime::Error::msg(format!("trap in {name}\n   at the start")));
         assert_eq!(text("a"), "trap in a at the start");
         assert_eq!(text("a\u{1b}[31mb\u{7}"), "trap in a\\u{1b}[31mb\\u{7} at the start");
-        for (letter, bytes) in [("x", 2_051), ("\u{1b}", 2_051), ("ä", 2_051)] {
+        for letter in ["x", "\u{1b}", "ä"] {
             let long = text(&letter.repeat(1 << 20));
-            assert!(long.len() <= bytes && long.ends_with("..."), "{}", long.len());
+            assert!(long.len() <= DETAIL_BYTES_MAX + 3 && long.ends_with("..."), "{}", long.len());
         }
     }
 }

@@ -269,4 +269,12 @@ mod tests {
         assert_eq!(LogText::new("a\u{1b}[31mb\nc", 100).to_string(), "a\\u{1b}[31mb\\nc");
         assert_eq!(LogText::new("héllo", 2).to_string(), "h... (5 bytes more)");
     }
+
+    #[test]
+    fn a_guest_writes_so_much_to_its_output_at_once() {
+        let id = WorkloadId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() };
+        let log = Arc::new(GuestLog::new(id, "c".parse().unwrap(), &Limits::default()));
+        // The engine ends a guest that writes more than it was told.
+        assert_eq!(LogStream::stdout(log).check_write().unwrap(), WRITE_BYTES_MAX);
+    }
 }

@@ -366,7 +366,7 @@ impl http_body::Body for GuestBody {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Full};
+    use http_body_util::{BodyExt, Full, StreamBody};
 
     use super::*;
 
@@ -377,5 +377,14 @@ mod tests {
             let collected = GuestBody::new(body, Guest::Over(Ok(())), bytes_left).collect().await;
             assert_eq!(collected.is_ok(), whole, "{bytes_left}");
         }
+    }
+
+    #[tokio::test]
+    async fn so_many_pieces_are_taken_before_they_are_asked_for() {
+        let pieces = (0..=FRAMES_AHEAD_MAX).map(|_| Ok(Frame::data(Bytes::from_static(b"x"))));
+        let body = StreamBody::new(futures::stream::iter(pieces)).boxed_unsync();
+        let body = GuestBody::new(body, Guest::Over(Ok(())), 1_000);
+        assert_eq!((body.ahead.len(), body.is_end_stream()), (FRAMES_AHEAD_MAX, false));
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), FRAMES_AHEAD_MAX + 1);
     }
 }

@@ -222,4 +222,13 @@ mod tests {
         drop(call);
         assert!(dropped.await.is_err());
     }
+
+    #[tokio::test]
+    async fn the_background_comes_second() {
+        let lane = BackgroundLane::start().unwrap();
+        let nice = lane.handle.spawn(async { rustix::process::getpriority_process(None) }).await.unwrap().unwrap();
+        let here = rustix::process::getpriority_process(None).unwrap();
+        // Who comes third already cannot come second.
+        assert_eq!(nice, BACKGROUND_NICE.max(here));
+    }
 }

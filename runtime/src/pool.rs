@@ -139,7 +139,7 @@ impl<'a> Waiting<'a> {
         let max = pool.bounds.waiting_max;
         pool.waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then_some(waiting + 1))
-            .map_err(|_| CallError::WorkloadBusy { bound: "max_in_flight", limit: max })?;
+            .map_err(|_| CallError::WorkloadBusy { bound: "pool_waiting_max", limit: max })?;
         metrics.pool_waiting.inc();
         Ok(Self { pool, metrics })
     }
@@ -149,5 +149,43 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
         self.metrics.pool_waiting.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::{WorkloadId, metrics::RuntimeMetrics};
+
+    #[tokio::test]
+    async fn calls_wait_behind_a_bounded_number_of_others_and_for_a_bounded_time() {
+        let workload = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
+        let metrics = RuntimeMetrics::new(&Registry::new()).unwrap().for_component(&workload, &"app".parse().unwrap());
+        let (soon, long) = (Duration::from_millis(30), Duration::from_secs(60));
+        let pool = Pool::new(PoolBounds { size: NonZeroUsize::MIN, waiting_max: 1, admission_wait: long });
+        let call = Call::new(long);
+        let late = Instant::now() + long;
+
+        let held = pool.enter(&call, late, &metrics).await.unwrap();
+        {
+            let mut waiting = pin!(pool.enter(&call, late, &metrics));
+            assert!(poll!(waiting.as_mut()).is_pending());
+            let refused = pool.enter(&call, late, &metrics).await.err();
+            assert!(matches!(refused, Some(CallError::WorkloadBusy { limit: 1, .. })), "{refused:?}");
+            drop(held);
+            waiting.await.unwrap();
+        }
+        let _held = pool.enter(&call, late, &metrics).await.unwrap();
+        let waited = pool.enter(&call, Instant::now() + soon, &metrics).await.err();
+        assert!(matches!(waited, Some(CallError::AdmissionTimeout { .. })), "{waited:?}");
+        let waited = pool.enter(&Call::new(soon), late, &metrics).await.err();
+        assert!(matches!(waited, Some(CallError::Deadline)), "{waited:?}");
+        // Each gave up its place among those who wait.
+        assert_eq!((pool.waiting(), metrics.pool_waiting.get()), (0, 0));
     }
 }

@@ -244,6 +244,37 @@ async fn an_instance_with_two_memories_counts_twice() {
     assert!(matches!(tried.call("two", "fine").await, Err(CallError::TenantBusy { .. })));
 }
 
+/// The probe, whose `fine` makes so many handles of a resource of its own.
+fn holding(handles: u32) -> String {
+    let made = format!(
+        "(func (export \"fine\") (local $made i32) (loop $again (drop (call $new (i32.const 1)))
+            (local.set $made (i32.add (local.get $made) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $made) (i32.const {handles})))))"
+    );
+    let resource = "(type $thing (resource (rep i32))) (core func $new (canon resource.new $thing))";
+    let import = r#"(import "host" "new" (func $new (param i32) (result i32)))"#;
+    let panic = r#"(import "host" "panic" (func $panic))"#;
+    let given = r#"(instance (export "panic""#;
+    PROBE
+        .replacen("(core func $panic", &format!("{resource} (core func $panic"), 1)
+        .replacen(panic, &format!("{import} {panic}"), 1)
+        .replacen(given, &given.replace("(export", r#"(export "new" (func $new)) (export"#), 1)
+        .replace(r#"(func (export "fine"))"#, &made)
+        .replace("MORE", "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_so_many_handles() {
+    let tried = Tried::start(Limits { component_handles_max: 100, ..Limits::default() }).await;
+    for (namespace, handles) in [("modest", 99), ("greedy", 101)] {
+        let status = tried.deploy_text(namespace, &holding(handles), "").await;
+        assert_eq!(status.state, WorkloadState::Running, "{status:?}");
+    }
+    tried.call("modest", "fine").await.unwrap();
+    let refused = tried.call("greedy", "fine").await.unwrap_err();
+    assert!(matches!(refused, CallError::Fault { kind: FaultKind::Trap, .. }), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_loops_at_its_start_does_not_hold_up_the_host() {
     let tried = Tried::start(Limits { start_timeout_ms: 200, ..Limits::default() }).await;

@@ -221,3 +221,23 @@ async fn start(
     );
     Ok((host, admin))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+
+    #[test]
+    fn nobody_elsewhere_is_answered_unless_the_operator_says_so() {
+        let run = Line::parse_from(["roadstead", "app.yaml"]).run;
+        assert!(run.http_addr.ip().is_loopback(), "{}", run.http_addr);
+        assert!(run.admin_addr.ip().is_loopback(), "{}", run.admin_addr);
+    }
+}

@@ -21,7 +21,7 @@ pub struct Host {
 }
 
 /// What a host is started with.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     flags: Vec<String>,
     ready_within: Option<Duration>,
@@ -94,7 +94,10 @@ impl Host {
         command.arg("run").arg(manifest);
         command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);
         command.args(&options.flags);
-        let mut process = Process::start(command);
+        // Something to read, for who could.
+        let input = folder.path().join("standard-input");
+        fs::write(&input, "not for guests").unwrap();
+        let mut process = Process::start_with_input(command, fs::File::open(&input).unwrap());
         let patience = options.ready_within.unwrap_or(PATIENCE);
         let (http, admin) = process.wait_for_line_within(patience, "the host's readiness", |line| {
             let event: Value = serde_json::from_str(line).ok()?;

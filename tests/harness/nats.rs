@@ -2,6 +2,8 @@
 
 use std::{net::TcpListener, path::PathBuf, process::Command};
 
+use rustix::process::Signal;
+
 use super::process::Process;
 
 pub struct NatsServer {
@@ -36,6 +38,11 @@ impl NatsServer {
 
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A server that is stopped (`STOP`) keeps its connections and says nothing on them, until it goes on (`CONT`).
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     pub fn output(&self) -> String {

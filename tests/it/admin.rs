@@ -9,6 +9,7 @@ use crate::harness::{
     client::Client,
     host::{Host, roadstead},
     manifest::{trigger, worker},
+    process::Process,
 };
 
 fn application() -> String {
@@ -60,6 +61,17 @@ async fn the_health_command_asks_the_host() {
     assert!(ask(address).status.success());
     drop(host);
     assert_eq!(ask(address).status.code(), Some(1));
+}
+
+/// It waits for `health::STEP_TIMEOUT`, which is less than a container's health check may take.
+#[test]
+fn the_health_command_does_not_wait_for_a_host_that_hangs() {
+    // Connections are taken by the system, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut command = roadstead();
+    command.args(["health", "--admin-addr", &address]);
+    assert_eq!(Process::start(command).wait().code(), Some(1));
 }
 
 #[tokio::test]

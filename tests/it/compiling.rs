@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
 };
 
 use http::StatusCode;
@@ -228,4 +228,41 @@ fn a_limit_that_does_not_exist_is_wrong_usage() {
     let output = compile(&[Path::new("x.wasm")], &Cache::new(), &["--limit", "compile_time=5"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean compile_time_ms?"));
+}
+
+/// A limit of a process as the system tells it: most now, most ever.
+fn limit_of(process: u32, name: &str) -> Option<(String, String)> {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
+    let mut values = limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+    Some((values.next()?.to_owned(), values.next()?.to_owned()))
+}
+
+/// What it may open is `child::FILES_MAX`.
+#[tokio::test]
+async fn the_compilers_child_has_few_possibilities_and_ends_with_its_host() {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let wanted = [
+        ("Max core file size", "0".to_owned()),
+        ("Max file size", "0".to_owned()),
+        ("Max open files", "32".to_owned()),
+        // A second more than all its threads can take until its host ends it.
+        ("Max cpu time", (7 * threads + 1).to_string()),
+        ("Max address space", "1000000000".to_owned()),
+    ];
+    let mut command = roadstead();
+    command.args(["compile-child", "--limit", "compile_time_ms=7000"]);
+    command.args(["--limit", "compile_memory_bytes_max=1000000000"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It has them when it begins to read; the component does not come yet.
+    for (name, most) in &wanted {
+        eventually(&format!("{name} = {most}"), async || {
+            (limit_of(child.id(), name)? == (most.clone(), most.clone())).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(child.try_wait().unwrap(), None);
+    // A host that ends closes its end, whatever it had still to say.
+    drop(child.stdin.take());
+    eventually("the child's end", || std::future::ready(child.try_wait().unwrap())).await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use crate::harness::{
-    host::Host,
+    host::{Host, Options},
     manifest::{trigger, worker},
 };
 
@@ -102,6 +102,29 @@ async fn a_guest_that_sleeps_past_its_deadline_is_ended() {
     assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
     assert!(begun.elapsed() < Duration::from_secs(4));
     host.wait_for_metric("roadstead_instances", &["probe-gateway"], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_on_after_its_response_keeps_its_place_until_its_deadline() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    let timeout = format!("{}s", DEADLINE.as_secs());
+    let manifest = trigger("gateway", "probe.test", "probe-gateway").timeout(&timeout).yaml();
+    let options = Options::default().flag("--limit", "workload_instances_max=1");
+    for path in ["/go-on?ms=600000", "/go-on"] {
+        let host = Host::start_with(&manifest, options.clone());
+        let client = host.client("probe.test");
+        let begun = Instant::now();
+        let response = client.get(path).send().await;
+        assert_eq!((response.status, response.text()), (StatusCode::OK, "that was all\n".into()), "{path}");
+        assert!(begun.elapsed() < DEADLINE, "{path}: {:?}", begun.elapsed());
+        // It holds the component's only place.
+        assert_eq!(client.get("/hello").send().await.header("x-roadstead-error"), "workload-busy", "{path}");
+        host.wait_for_metric("roadstead_calls_total", &["probe-gateway", "\"deadline\""], 1.0).await;
+        assert!(begun.elapsed() >= DEADLINE, "{path}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < 3 * DEADLINE, "{path}: {:?}", begun.elapsed());
+        host.wait_for_metric("roadstead_instances", &["probe-gateway"], 0.0).await;
+        assert_eq!(client.get("/hello").send().await.status, StatusCode::OK, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use std::{
     fs,
+    io::ErrorKind,
+    net::TcpListener,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -85,6 +87,9 @@ const REQUESTS: &[(&str, u16, &str)] = &[
     ("/response-headers?count=30000", 502, "trap"),
     ("/output?mb=4", 200, ""),
     ("/log?times=20000&message=flood", 200, ""),
+    // One argument below and one past `hostcall_bytes_max`.
+    ("/log?mb=15", 200, ""),
+    ("/log?mb=17", 502, "trap"),
     ("/hoard-sockets?count=10", 200, ""),
     ("/env", 200, ""),
 ];
@@ -286,6 +291,28 @@ async fn what_the_probe_got_is_what_the_limits_allow() {
     })
     .await;
     assert!((3 * MEBIBYTE..=4 * MEBIBYTE).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test]
+async fn a_guest_reaches_no_other_host() {
+    let host = Host::start(&probes());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let response = host.client("probe.test").get(&format!("/fetch?authority={address}")).send().await;
+    assert_eq!((response.status.as_u16(), response.text().trim()), (502, "ErrorCode::HttpRequestDenied"));
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it was connected to");
+}
+
+#[tokio::test]
+async fn a_guest_finds_no_name_no_file_and_no_input() {
+    let host = Host::start(&probes());
+    let found = host.client("probe.test").get("/reach").send().await.text();
+    let (look_up, others) = found.split_once('\n').unwrap();
+    // `localhost` needs no name server, so that the machine has nothing to do with it.
+    assert!(look_up.contains("permanent-resolver-failure"), "{look_up}");
+    let nothing = "open directories: 0\nbytes of /etc/passwd: None\nbytes of standard input: 0 (ended)\n";
+    assert_eq!(others, nothing);
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! Gateways are fresh for every request, workers are reused: shown by what the guests themselves can see.
 
+use std::time::{Duration, Instant};
+
 use futures::future::join_all;
+use serde_json::Value;
 
 use crate::harness::{
-    host::Host,
+    eventually,
+    host::{Host, Options},
     manifest::{trigger, worker},
 };
 
@@ -76,6 +80,50 @@ async fn an_instance_that_trapped_is_thrown_away() {
     assert_eq!(trapped.status, 502);
     assert_eq!(count(&host).await, 1);
     assert_eq!(host.metric("roadstead_instances_retired_total", &["probe-worker", "fault"]).await, 1.0);
+}
+
+/// What the worker wrote as one log line, with its trace.
+async fn printed(host: &Host, text: &str) -> String {
+    eventually(&format!("the line {text:?}"), async || {
+        let log = host.log();
+        let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let event = events.find(|event| event["message"] == text)?;
+        event["trace_id"].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_the_host_keeps_for_a_call_is_cleared_before_the_next_of_the_same_instance() {
+    // The time of the instance's own start passes as well.
+    let options = Options::default().flag("--limit", "start_timeout_ms=1500");
+    let host = Host::start_with(&application(&["poolSize: 1"]), options);
+    let client = host.client("probe.test");
+    let within = async |timeout_ms: u32, body: &'static str| {
+        let path = format!("/request?subject=probe.work&timeout-ms={timeout_ms}");
+        client.post(&path).body(body).send().await.text()
+    };
+    // The deadline: the first call's has passed when the second begins.
+    let (first_ends, begun) = (Duration::from_millis(1_500), Instant::now());
+    assert_eq!(within(1_500, "echo:in time").await, "in time");
+    tokio::time::sleep(first_ends.saturating_sub(begun.elapsed())).await;
+    assert_eq!(within(20_000, "sleep:50").await, "slept 50 ms");
+
+    // What may be logged, lines that were not ended, and whose they are.
+    for text in ["print:one", "flood:1", "print:two", "flood:1", "print:three"] {
+        assert_eq!(within(20_000, text).await, "printed");
+    }
+    let traces = [printed(&host, "one").await, printed(&host, "two").await, printed(&host, "three").await];
+    assert!(traces[0] != traces[1] && traces[1] != traces[2] && traces[0] != traces[2], "{traces:?}");
+    assert_eq!(host.log().matches("dropped_bytes").count(), 2);
+
+    // The right to reply: a message that asks for no answer gives none, and that of the one before is over.
+    let token = within(20_000, "reply-to").await;
+    let again = format!("publish:{token}:forged");
+    let published = client.post("/publish?subject=probe.work").body(again).send().await;
+    assert_eq!(published.status, 202);
+    host.wait_for_metric("roadstead_messages_published_total", &["\"worker\"", "\"reply\""], 1.0).await;
+    assert_eq!(host.metric("roadstead_instances_created_total", &["probe-worker"]).await, 1.0);
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ mod leftovers;
 mod lifetimes;
 mod main_job;
 mod messaging;
+mod nats;
 mod neighbours;
+mod operator_limits;
 mod reload;
 mod streaming;

@@ -336,6 +336,26 @@ async fn a_message_that_nobody_waits_for_any_more_is_not_handled() {
 }
 
 #[tokio::test]
+async fn in_the_process_a_full_subscription_is_told() {
+    let manifest = trigger("gateway", "probe.test", "probe-gateway").yaml()
+        + &worker_with("            max_in_flight: '1'\n", &["poolSize: 1"]);
+    let options = Options::default().flag("--limit", "subscription_messages_max=2");
+    let stage = Stage { host: Host::start_with(&manifest, options), server: None };
+    let busy = stage.ask_within("probe.work", "sleep:4000", 9_000);
+    let asked = async {
+        stage.host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 1.0).await;
+        join_all((0..10).map(|_| stage.ask_within("probe.work", "echo:x", 9_000))).await
+    };
+    let (slept, answers) = tokio::join!(busy, asked);
+    assert_eq!(slept.text(), "slept 4000 ms");
+    let full = "the subscribers of probe.work have as many waiting messages as they may";
+    let told = answers.iter().filter(|answer| answer.text() == full).count();
+    assert_eq!(answers.iter().filter(|answer| answer.text() == "x").count(), 10 - told, "{answers:?}");
+    // Two wait in the queue, and one for the place when it was taken from the queue before that was full.
+    assert!([7, 8].contains(&told), "{answers:?}");
+}
+
+#[tokio::test]
 async fn over_nats_a_full_subscription_is_told_counted_and_logged() {
     let server = NatsServer::start();
     let manifest = trigger("gateway", "probe.test", "probe-gateway").yaml()

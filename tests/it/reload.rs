@@ -165,6 +165,7 @@ async fn metrics_end_with_their_workload_and_go_on_with_its_successor() {
     assert!(watched.host.metric("roadstead_calls_total", &["\"gateway\""]).await >= 3.0);
 }
 
+/// The pause, `deployment::RETRY_PAUSE`, is longer than the time between two looks.
 #[tokio::test]
 async fn what_failed_is_tried_again_after_a_pause() {
     let one = trigger("one", "one.test", "probe-gateway").yaml();

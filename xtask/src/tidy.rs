@@ -1,11 +1,13 @@
 //! `cargo xtask tidy`: rules of this repository that neither compiler nor clippy checks. It also runs as a test of this
 //! package. The rules themselves are in the files below, by the kind of file that they read.
 
+mod features;
 mod fixed_bounds;
 mod limits_page;
 mod manifest;
 mod markdown;
 mod rust_source;
+mod test_index;
 mod whitespace;
 
 use anyhow::{Context, Result, bail};
@@ -21,8 +23,9 @@ use crate::report;
 #[derive(Args)]
 #[command(
     long_about = "Checks the rules of this repository that no compiler checks: what each file must begin with and
-how long it may be, which crate may know which library, links between documents, white space, and that docs/limits.md
-says what the table of limits and the sources say."
+how long it may be, which crate may know which library, links between documents, white space, that docs/limits.md says
+what the table of limits, the sources and the tests say and that no limit is without a test, and that of the engine and
+the ingress no other features are compiled in than docs/vulnerabilities.md says."
 )]
 #[command(after_help = "Examples:
   cargo xtask tidy             prints every problem as file:line: what is wrong
@@ -115,6 +118,7 @@ fn find(root: &Path) -> Result<Vec<Problem>> {
         }
     }
     limits_page::check(root, &mut problems)?;
+    features::check(root, &mut problems)?;
     Ok(problems)
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Most entries of a workload (published).
-const ENTRIES_MAX: usize = 64;
+pub(super) const ENTRIES_MAX: usize = 64;
 const FIELDS: &[&str] =
     &["namespace", "package", "interfaces", "version", "name", "config", "configFrom", "secretFrom"];
 const PART: &str = "a WIT name such as logging";

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Longest path of a volume, in bytes: that of Linux.
-const PATH_BYTES_MAX: usize = 4095;
+pub(super) const PATH_BYTES_MAX: usize = 4095;
 const HOST_PATH: &str = "an absolute path of the host, such as /var/lib/data";
 const MOUNT_PATH: &str = "an absolute path without '.' and '..' segments, such as /data";
 

@@ -3,6 +3,7 @@
 use guest_http::{Query, Response, read_body};
 use wasip2::http::types::IncomingRequest;
 
+use super::hoarding::{MEBIBYTE, length};
 use super::wasi::logging::logging::{self, Level};
 use super::wasmcloud::messaging::consumer;
 use super::wasmcloud::messaging::types::BrokerMessage;
@@ -23,7 +24,8 @@ pub(crate) fn request(query: &Query, request: &IncomingRequest) -> Response {
     }
 }
 
-/// Sends the request body to `subject`, with `reply-to` when that is given.
+/// Sends the request body to `subject`, with `reply-to` when that is given, and with `times` that often or until it is
+/// refused.
 pub(crate) fn publish(query: &Query, request: &IncomingRequest) -> Response {
     let body = match read_body(request, BODY_BYTES_MAX) {
         Ok(body) => body,
@@ -34,13 +36,13 @@ pub(crate) fn publish(query: &Query, request: &IncomingRequest) -> Response {
         body,
         reply_to: query.text("reply-to").map(str::to_owned),
     };
-    match consumer::publish(&message) {
+    match (0..query.number("times", 1)).try_for_each(|_| consumer::publish(&message)) {
         Ok(()) => Response::text(202, "published\n"),
         Err(reason) => Response::text(502, reason),
     }
 }
 
-/// Writes `message` to the log `times` times at `level`.
+/// Writes `message` to the log `times` times at `level`; with `mb` a message of so many mebibytes.
 pub(crate) fn log(query: &Query) -> Response {
     let level = match query.text("level").unwrap_or("info") {
         "trace" => Level::Trace,
@@ -51,9 +53,11 @@ pub(crate) fn log(query: &Query) -> Response {
         "critical" => Level::Critical,
         other => return Response::text(400, format!("no such level: {other}\n")),
     };
+    let large = query.text("mb").map(|_| "m".repeat(length(query, "mb", 1).saturating_mul(MEBIBYTE)));
+    let message = large.as_deref().or(query.text("message")).unwrap_or("hello");
     let times = query.number("times", 1);
     for _ in 0..times {
-        logging::log(level, "probe", query.text("message").unwrap_or("hello"));
+        logging::log(level, "probe", message);
     }
     Response::text(200, format!("logged {times} times\n"))
 }

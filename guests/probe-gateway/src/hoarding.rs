@@ -12,7 +12,7 @@ use wasip2::random::random::{get_random_bytes, get_random_u64};
 use wasip2::sockets::network::IpAddressFamily;
 use wasip2::sockets::{tcp_create_socket, udp_create_socket};
 
-const MEBIBYTE: usize = 1024 * 1024;
+pub(crate) const MEBIBYTE: usize = 1024 * 1024;
 /// Without a count: more than any host allows.
 const ENDLESS: u64 = u64::MAX;
 
@@ -127,6 +127,7 @@ pub(crate) fn outputs(query: &Query) -> Response {
     Response::text(200, format!("holds {} outputs\n", kept.len()))
 }
 
-fn length(query: &Query, name: &str, default: u64) -> usize {
+/// The parameter `name` as a length; `default` when there is none.
+pub(crate) fn length(query: &Query, name: &str, default: u64) -> usize {
     usize::try_from(query.number(name, default)).unwrap_or(usize::MAX)
 }

@@ -6,6 +6,7 @@
 mod asking;
 mod hoarding;
 mod misbehaviour;
+mod reaching;
 mod streaming;
 
 use std::fmt::Write as _;
@@ -39,6 +40,7 @@ impl wasip2::exports::http::incoming_handler::Guest for ProbeGateway {
             }
             "/fail-midbody" => misbehaviour::fail_midbody(outparam),
             "/short-body" => misbehaviour::short_body(outparam),
+            "/go-on" => misbehaviour::go_on(&query, outparam),
             "/host-calls" => hoarding::host_calls(),
             "/memory-fill" => hoarding::memory_fill(&query),
             "/request" => answer(outparam, asking::request(&query, &request)),
@@ -69,6 +71,8 @@ fn plain(path: &str, query: &Query, request: &IncomingRequest) -> Response {
         "/response-headers" => hoarding::headers(query),
         "/random" => hoarding::random(query),
         "/output" => hoarding::output(query),
+        "/fetch" => reaching::fetch(query),
+        "/reach" => reaching::reach(),
         "/headers" => Response::text(200, headers(request)),
         "/env" => Response::text(200, environment()),
         _ => Response::text(404, "the probe has no such path\n"),

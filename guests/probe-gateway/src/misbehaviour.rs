@@ -7,6 +7,8 @@ use std::hint::black_box;
 use guest_http::{Query, Response, start};
 use wasip2::http::types::ResponseOutparam;
 
+use super::streaming::sleep_milliseconds;
+
 const MEBIBYTE: usize = 1024 * 1024;
 const PAGE_BYTES: usize = 64 * 1024;
 
@@ -56,6 +58,15 @@ pub(crate) fn short_body(outparam: ResponseOutparam) {
     if let Ok(mut writer) = start(outparam, 200, &headers) {
         writer.write(b"0123456789").ok();
         writer.finish().ok();
+    }
+}
+
+/// Sends a whole answer and goes on after it: asleep for `ms` milliseconds when that is given, else busy for ever.
+pub(crate) fn go_on(query: &Query, outparam: ResponseOutparam) {
+    Response::text(200, "that was all\n").send(outparam).ok();
+    match query.text("ms") {
+        Some(_) => sleep_milliseconds(query.number("ms", 0)),
+        None => spin(),
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! It exists so that a test can drive a pooled worker through every way a call may end. It must not know which test is
 //! asking. The commands: `count`, `echo:TEXT`, `err:TEXT`, `trap`, `spin`, `sleep:MS`, `silent`, `reply-twice:TEXT`,
-//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`.
+//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`, `print:TEXT`, `flood:MB`.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 use std::hint::black_box;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
@@ -62,6 +63,15 @@ impl Guest for ProbeWorker {
                 touch(usize::try_from(mebibytes).unwrap_or(usize::MAX).saturating_mul(MEBIBYTE));
                 reply(&message, format!("allocated {mebibytes} MiB"))
             }
+            "print" => {
+                print(argument.as_bytes());
+                reply(&message, "printed")
+            }
+            "flood" => {
+                let mebibytes = usize::try_from(number(argument)?).unwrap_or(usize::MAX);
+                print(&vec![b'f'; mebibytes.saturating_mul(MEBIBYTE)]);
+                reply(&message, "printed")
+            }
             "subject" => reply(&message, message.subject.clone()),
             other => Err(format!("the probe knows no command {other:?}")),
         }
@@ -80,6 +90,12 @@ fn reply(message: &BrokerMessage, body: impl Into<Vec<u8>>) -> Result<(), String
 
 fn publish(subject: &str, body: Vec<u8>) -> Result<(), String> {
     consumer::publish(&BrokerMessage { subject: subject.to_owned(), body, reply_to: None })
+}
+
+/// Writes to standard output, without a line break; what the host does not take is lost.
+fn print(bytes: &[u8]) {
+    let mut output = std::io::stdout().lock();
+    output.write_all(bytes).and_then(|()| output.flush()).ok();
 }
 
 fn number(text: &str) -> Result<u64, String> {

@@ -144,3 +144,14 @@ fn check_size(bound: &Bound, found: usize) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_of_a_bad_subject_is_repeated() {
+        let text = subject_of(&".".repeat(ECHO_BYTES_MAX + 7)).err().unwrap().text;
+        assert!(text.starts_with(&format!("{}... (7 bytes more): ", ".".repeat(ECHO_BYTES_MAX))), "{text}");
+    }
+}

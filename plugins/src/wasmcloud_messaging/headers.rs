@@ -62,4 +62,19 @@ mod tests {
         headers.push(DEADLINE_MS, "5000");
         assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + Duration::from_secs(5));
     }
+    #[test]
+    fn a_deadline_that_a_sender_makes_up_only_shortens() {
+        let limit = Duration::from_secs(10);
+        let arrived = Instant::now();
+        let of = |deadline_ms: &str| {
+            let mut headers = Headers::default();
+            headers.push(DEADLINE_MS, deadline_ms);
+            call_of(&headers, arrived, limit).deadline
+        };
+        assert_eq!(of("0"), arrived);
+        assert_eq!(of("9999"), arrived + Duration::from_millis(9_999));
+        for longer in ["10001", "18446744073709551615", "99999999999999999999", "-1", "1e3", "", "soon"] {
+            assert_eq!(of(longer), arrived + limit, "{longer:?}");
+        }
+    }
 }

@@ -309,4 +309,17 @@ mod tests {
         let fate = broker.0.deliver_by(&before, &message());
         assert_eq!((fate.taken, fate.refused), (0, 0));
     }
+
+    #[tokio::test]
+    async fn a_message_that_finds_only_those_who_left_is_offered_so_many_times() {
+        let broker = InProcessBroker::default();
+        let (queue, receiver) = mpsc::channel(1);
+        drop(receiver);
+        // It has left, and the table does not know.
+        let gone = Subscriber { id: 1, pattern: "work".parse().unwrap(), group: "workers".parse().ok(), queue };
+        broker.0.change(|table| table.literal.entry("work".into()).or_default().push(Arc::new(gone)));
+        let fate = broker.0.deliver(&message());
+        assert_eq!((fate.taken, fate.refused), (0, 0));
+        assert_eq!(broker.0.turn.load(Ordering::Relaxed), 1 + LOOKS_AGAIN_MAX);
+    }
 }

@@ -88,7 +88,7 @@ impl Intake {
                     }
                     delivery = subscription.next() => match delivery {
                         Some(delivery) => {
-                            drops.add(delivery.missed, &worker, &pattern);
+                            worker.note_drops(&mut drops, delivery.missed, &pattern);
                             worker.clone().take(delivery, &tasks).await;
                         }
                         None => break,
@@ -126,25 +126,33 @@ struct Drops {
 }
 
 impl Drops {
-    /// Counts `missed` messages; says so when nothing has been said for a while.
-    fn add(&mut self, missed: u64, worker: &Worker, pattern: &SubjectPattern) {
-        worker.bound.metrics.dropped.inc_by(missed);
+    /// Counts `missed` messages; gives how many are to be logged, when nothing has been for a while.
+    fn add(&mut self, missed: u64, now: Instant) -> Option<u64> {
         self.count += missed;
-        if self.count > 0 && self.logged.is_none_or(|logged| logged.elapsed() >= DROPS_LOGGED_EVERY) {
-            tracing::warn!(
-                namespace = %worker.component.workload().namespace,
-                workload = %worker.component.workload().name,
-                component = %worker.component.name(),
-                subscription = %pattern,
-                dropped = self.count,
-                "messages were dropped: as many wait as may (subscription_messages_max)"
-            );
-            *self = Self { count: 0, logged: Some(Instant::now()) };
-        }
+        let due = self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= DROPS_LOGGED_EVERY);
+        (self.count > 0 && due).then(|| {
+            self.logged = Some(now);
+            std::mem::take(&mut self.count)
+        })
     }
 }
 
 impl Worker {
+    /// Counts `missed` messages, and says so now and then.
+    fn note_drops(&self, drops: &mut Drops, missed: u64, pattern: &SubjectPattern) {
+        self.bound.metrics.dropped.inc_by(missed);
+        if let Some(dropped) = drops.add(missed, Instant::now()) {
+            tracing::warn!(
+                namespace = %self.component.workload().namespace,
+                workload = %self.component.workload().name,
+                component = %self.component.name(),
+                subscription = %pattern,
+                dropped,
+                "messages were dropped: as many wait as may (subscription_messages_max)"
+            );
+        }
+    }
+
     /// Admits one message and lets it be handled, or tells the sender why not.
     async fn take(self: Arc<Self>, delivery: Delivery, tasks: &TaskTracker) {
         let Delivery { message, arrived, .. } = delivery;
@@ -257,4 +265,20 @@ async fn handle_message(
     }
     let handler = handler.load(&mut *store, instance)?;
     handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_messages_are_logged_now_and_then() {
+        let (mut drops, begin) = (Drops::default(), Instant::now());
+        let soon = begin + DROPS_LOGGED_EVERY - Duration::from_millis(1);
+        assert_eq!(drops.add(0, begin), None);
+        assert_eq!(drops.add(3, begin), Some(3));
+        assert_eq!(drops.add(2, soon), None);
+        assert_eq!(drops.add(0, begin + DROPS_LOGGED_EVERY), Some(2));
+        assert_eq!(drops.add(0, begin + 2 * DROPS_LOGGED_EVERY), None);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Subscriber, client::RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use futures::StreamExt;
-use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use roadstead_config::{Limits, QueueGroup, Subject, SubjectPattern};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -101,7 +101,7 @@ pub struct NatsBroker {
 }
 
 impl NatsBroker {
-    /// A broker over an existing connection.
+    /// A broker over an existing connection, which must hear what it sends itself (not made with `no_echo`).
     pub fn new(client: async_nats::Client) -> Self {
         Self { client }
     }
@@ -114,15 +114,14 @@ impl NatsBroker {
         }
     }
 
-    /// The server answers a request to a subject that nobody has only after it took everything sent before it.
+    /// What this connection sends to itself comes back only after the server took everything sent before it. A request
+    /// to a subject that nobody has would not do: a subscription with a wildcard may have it.
     async fn confirm(&self) -> Result<(), BrokerError> {
-        let nobody = self.client.new_inbox();
-        let request = async_nats::Request::new().payload(bytes::Bytes::new()).timeout(None);
-        match self.client.send_request(nobody, request).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
-            Err(error) => Err(BrokerError::Refused(error.to_string())),
-        }
+        let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
+        let own = self.client.new_inbox();
+        let mut heard = self.client.subscribe(own.clone()).await.map_err(|error| refused(&error))?;
+        self.client.publish(own, bytes::Bytes::new()).await.map_err(|error| refused(&error))?;
+        heard.next().await.map(drop).ok_or(BrokerError::Disconnected)
     }
 }
 
@@ -145,9 +144,10 @@ impl Broker for NatsBroker {
         if self.client.connection_state() != State::Connected {
             return Err(BrokerError::Disconnected);
         }
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let request = async_nats::Request::new().payload(body).headers(to_nats(&headers)).timeout(Some(wait));
-        let answer = self.client.send_request(subject.clone(), request).await;
+        // The client's own timeout would begin only once its queue has taken the request, which may be full.
+        let request = async_nats::Request::new().payload(body).headers(to_nats(&headers)).timeout(None);
+        let answered = tokio::time::timeout_at(deadline, self.client.send_request(subject.clone(), request));
+        let answer = answered.await.map_err(|_| BrokerError::Timeout)?;
         answer.map(from_nats).map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { subject },
             RequestErrorKind::TimedOut => BrokerError::Timeout,
@@ -241,9 +241,10 @@ impl Pump {
         }
     }
 
-    /// Tells whoever waits for an answer that there will be none.
+    /// Tells whoever waits for an answer that there will be none. A wildcard may have reached what is not for guests:
+    /// its answer is not ours to give.
     async fn refuse(&self, message: Message) {
-        let Some(reply) = message.reply else { return };
+        let Some(reply) = message.reply.filter(|_| message.subject.parse::<Subject>().is_ok()) else { return };
         let failure = Failure::subscription_full(self.max).told_to(reply, self.reason_bytes_max);
         // Who cannot be told waits until its own time is up.
         let _ = self.broker.publish(failure).await;
@@ -287,5 +288,25 @@ mod tests {
         assert_eq!(without_password("nats://a:b@host:4222"), "nats://host:4222");
         assert_eq!(without_password("a:b@host:4222"), "host:4222");
         assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
+    }
+
+    #[test]
+    fn long_header_values_are_left_aside() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, "p".repeat(HEADER_VALUE_BYTES_MAX));
+        headers.insert(TRACESTATE, "s".repeat(HEADER_VALUE_BYTES_MAX + 1));
+        headers.insert("x-other", "not read at all");
+        let message = from_nats(async_nats::Message {
+            subject: "probe.work".into(),
+            reply: None,
+            payload: "body".into(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        });
+        let kept: Vec<_> = message.headers.iter().map(|(name, value)| (name, value.len())).collect();
+        assert_eq!(kept, [(TRACEPARENT, 4_096)]);
+        assert_eq!((message.subject.as_str(), &*message.body), ("probe.work", b"body".as_slice()));
     }
 }

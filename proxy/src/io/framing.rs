@@ -182,4 +182,17 @@ mod tests {
         assert_eq!((framing.take(b"cdef"), framing.is_done()), (Ok(1), true));
         assert_eq!(framing.take(b"x"), Ok(0));
     }
+
+    #[test]
+    fn what_a_chunked_body_has_beside_its_data_is_bounded() {
+        let digits = |count: u8| end_of(&format!("{}\r\n\r\n", "0".repeat(count.into())), 100).is_ok();
+        assert!(digits(SIZE_DIGITS_MAX) && !digits(SIZE_DIGITS_MAX + 1));
+        let extensions = |bytes: usize| {
+            let (one, other) = ("x".repeat(bytes - 1), "x");
+            end_of(&format!("1;{one}\r\nA\r\n0;{other}\r\n\r\n"), 100).is_ok()
+        };
+        assert!(extensions(EXTENSION_BYTES_MAX) && !extensions(EXTENSION_BYTES_MAX + 1));
+        let trailers = |bytes: usize| end_of(&format!("0\r\na: b\r\n{}\r\n\r\n", "x".repeat(bytes - 4)), 100).is_ok();
+        assert!(trailers(TRAILER_BYTES_MAX) && !trailers(TRAILER_BYTES_MAX + 1));
+    }
 }

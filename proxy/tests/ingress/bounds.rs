@@ -207,3 +207,22 @@ async fn requests_of_a_connection_are_bounded() {
     assert_eq!(client.get("/").await.header("connection"), Some("close"));
     assert!(client.is_closed().await);
 }
+
+/// It has `exchange::PARTING_TIME` to take what there still is, not the time that it may stall.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+    let host = Host::start().await;
+    let mut endless = binding("team/endless", "a.test", "/", None);
+    endless.target = Some(workload(move |_, _| {
+        let (frames, response) = streamed();
+        // Small pieces, so that some of them are still being gathered.
+        tokio::spawn(async move { while frames.send(data(vec![b'x'; 1000])).await.is_ok() {} });
+        async { Ok(response) }
+    }));
+    endless.timeout = Duration::from_millis(500);
+    host.try_bind(endless).unwrap();
+    let mut client = Client::connect(&host).await;
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    client.head().await;
+    host.metric_becomes("roadstead_http_connections ", 0.0).await;
+}

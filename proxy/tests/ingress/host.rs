@@ -67,8 +67,11 @@ pub(crate) fn whole(text: impl Into<Bytes>) -> Response<ResponseBody> {
     Response::new(ResponseBody::new(Full::new(text.into()).map_err(|never| match never {})))
 }
 
+/// What a response's body is made of.
+pub(crate) type Piece = Result<Frame<Bytes>, CallError>;
+
 /// A response whose body comes through a channel.
-pub(crate) fn streamed() -> (mpsc::Sender<Result<Frame<Bytes>, CallError>>, Response<ResponseBody>) {
+pub(crate) fn streamed() -> (mpsc::Sender<Piece>, Response<ResponseBody>) {
     let (sender, receiver) = mpsc::channel(1);
     let frames = futures::stream::unfold(receiver, |mut receiver: mpsc::Receiver<_>| async move {
         receiver.recv().await.map(|frame| (frame, receiver))

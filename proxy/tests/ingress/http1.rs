@@ -201,7 +201,7 @@ async fn an_upload_comes_back_while_it_is_sent() {
     assert_eq!(client.chunk().await.unwrap(), b"");
 }
 
-/// Nothing between a client and a workload that does not read may grow.
+/// Nothing between a client and a workload that does not read may grow: `body::PIECES_MAX` pieces wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_is_no_faster_than_its_reader() {
     let (sender, mut control) = mpsc::channel(1);

@@ -17,25 +17,25 @@ use tokio::{
 
 use crate::host::{Host, data, guest_error, soon, streamed, telling, workload};
 
-struct H2 {
-    requests: SendRequest<Bytes>,
-    connection: JoinHandle<Result<(), h2::Error>>,
+pub(crate) struct H2 {
+    pub(crate) requests: SendRequest<Bytes>,
+    pub(crate) connection: JoinHandle<Result<(), h2::Error>>,
 }
 
 impl H2 {
-    async fn connect(host: &Host) -> Self {
+    pub(crate) async fn connect(host: &Host) -> Self {
         let socket = TcpStream::connect(host.address()).await.unwrap();
         let (requests, connection) = soon(h2::client::handshake(socket)).await.unwrap();
         Self { requests: soon(requests.ready()).await.unwrap(), connection: tokio::spawn(connection) }
     }
 
-    fn request(&mut self, method: &str, path: &str, end: bool) -> (ResponseFuture, h2::SendStream<Bytes>) {
+    pub(crate) fn request(&mut self, method: &str, path: &str, end: bool) -> (ResponseFuture, h2::SendStream<Bytes>) {
         let uri = format!("http://a.test:8080{path}");
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
         self.requests.send_request(request, end).unwrap()
     }
 
-    async fn get(&mut self, path: &str) -> (Response<()>, Result<String, h2::Error>) {
+    pub(crate) async fn get(&mut self, path: &str) -> (Response<()>, Result<String, h2::Error>) {
         let (response, _) = self.request("GET", path, true);
         let (parts, body) = soon(response).await.unwrap().into_parts();
         (Response::from_parts(parts, ()), text(body).await)
@@ -95,24 +95,29 @@ async fn bodies_stream_both_ways_with_trailers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_in_mid_body_resets_the_stream_alone() {
+    let (sender, mut control) = mpsc::channel(1);
     let host = Host::serving(telling()).await;
     host.bind(
         "team/bad",
         "a.test",
         "/bad",
-        workload(|_, _| async {
+        workload(move |_, _| {
             let (frames, response) = streamed();
-            tokio::spawn(async move {
-                frames.send(data("some")).await.unwrap();
-                frames.send(Err(CallError::fault(FaultKind::Trap, "out of bounds"))).await.unwrap();
-            });
-            Ok(response)
+            sender.try_send(frames).unwrap();
+            async { Ok(response) }
         }),
     );
     let mut client = H2::connect(&host).await;
-    let (response, body) = client.get("/bad").await;
+    let (response, _) = client.request("GET", "/bad", true);
+    let frames = soon(control.recv()).await.unwrap();
+    frames.send(data("some")).await.unwrap();
+    let response = soon(response).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert!(body.unwrap_err().is_reset());
+    let mut body = response.into_body();
+    assert_eq!(soon(body.data()).await.unwrap().unwrap(), "some");
+    // Not before: a reset takes with it what has not been sent yet, the head as well.
+    frames.send(Err(CallError::fault(FaultKind::Trap, "out of bounds"))).await.unwrap();
+    assert!(text(body).await.unwrap_err().is_reset());
     assert_eq!(client.get("/").await.1.unwrap(), "GET /");
 }
 
@@ -165,9 +170,9 @@ async fn a_connection_ends_after_so_many_requests() {
 }
 
 /// A SETTINGS frame, empty; its acknowledgement has flag 1.
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(crate) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// `GET / HTTP/2` to `a.test`, in literals and entries of the static table (RFC 7541).
-const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
+pub(crate) const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_listen_is_cut_off() {

@@ -10,4 +10,5 @@ mod framing;
 mod host;
 mod http1;
 mod http2;
+mod http2_bounds;
 mod routing;

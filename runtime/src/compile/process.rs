@@ -147,3 +147,16 @@ fn one_line(said: &[u8]) -> String {
     let line: String = words.collect::<Vec<_>>().join(" ").chars().take(SAID_CHARACTERS_MAX).collect();
     if line.is_empty() { "it said nothing".into() } else { line }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_beginning_of_what_a_child_says_is_kept() {
+        let words = vec![b'w'; 100_000];
+        let said = listen(words.as_slice()).await;
+        assert_eq!(said.len() as u64, SAID_BYTES_MAX);
+        assert_eq!(one_line(&said), "w".repeat(SAID_CHARACTERS_MAX));
+    }
+}

@@ -116,6 +116,23 @@ async fn callers_at_the_same_time_share_one_compilation() {
 }
 
 #[tokio::test]
+async fn so_many_compilers_run_at_a_time_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each notes how many there are besides it, and stays long enough to be seen.
+    let program = script(&format!(
+        "cd {} && : > under-way.$$ && ls | grep -c under-way >> counts && sleep 0.3 && rm under-way.$$; exit 1",
+        folder.path().display()
+    ));
+    let service = service(Limits { compiles_at_once_max: 2, compile_time_ms: 60_000, ..limits() }, program, None);
+    let different = (0..6_u8).map(|number| Bytes::from([EMPTY, &[0, 2, 1, number]].concat()));
+    let refused = futures::future::join_all(different.map(|component| service.ready(component))).await;
+    assert!(refused.iter().all(|refused| matches!(refused, Err(CompileError::Refused(_)))));
+    let counts = std::fs::read_to_string(folder.path().join("counts")).unwrap();
+    let counts: Vec<u32> = counts.lines().map(|count| count.parse().unwrap()).collect();
+    assert_eq!((counts.len(), counts.iter().max()), (6, Some(&2)), "{counts:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_compiled_is_not_tried_again_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");

@@ -1,12 +1,17 @@
-//! Finds the bounds that no flag sets: constants of the sources, by their names. The page of limits lists them.
+//! Finds the bounds that no flag sets: constants of the sources, by their names. The page of limits lists them with
+//! their tests; one without a test needs a reason here.
 
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::Problem;
+use super::test_index::{TestIndex, cell};
 
 /// Where bounds of the host are; `xtask` itself bounds nothing that runs.
 const SOURCES: [&str; 5] = ["config/src", "runtime/src", "plugins/src", "proxy/src", "src"];
+const NATS: &str = "plugins/src/wasmcloud_messaging/nats.rs";
 /// What a bound's name ends with.
 const ENDINGS: [&str; 5] = ["_MAX", "_TIMEOUT", "_TIME", "_PAUSE", "_EVERY"];
 /// Bounds that are called otherwise.
@@ -20,54 +25,113 @@ const OTHERS: [&str; 8] = [
     "TABLES_PER_SLOT",
     "WRITE_BUFFER_BYTES",
 ];
+/// Bounds that no test meets, and why.
+const UNTESTED: [(&str, &str, &str); 7] = [
+    (
+        NATS,
+        "BURST_MESSAGES_MAX",
+        "to exceed it, messages must come faster than they are looked at, which no test can arrange",
+    ),
+    (NATS, "CONNECT_WITHIN", "a test would last a minute"),
+    (NATS, "RETRY_PAUSE", "a pause: without it only the log is longer"),
+    (
+        "proxy/src/listen.rs",
+        "ACCEPT_PAUSE",
+        "a pause, after a failure that no test can bring about without harm to the others",
+    ),
+    ("runtime/src/engine.rs", "HOST_STACK_BYTES", "too little of it ends the process, which any other test would show"),
+    ("runtime/src/engine.rs", "KEEP_RESIDENT_BYTES", "memory against speed: nothing else depends on it"),
+    ("src/cli/run/watch.rs", "LOOK_EVERY", "a pause: without it only the processor has more to do"),
+];
 const HEAD: &str = "
 ## Fixed bounds
 
 Bounds of single parts, which no flag changes: constants of the sources, with their values as written there.
 
-| bound | value | meaning | place |
-|---|---|---|---|
+A test names the constant, in its code or, where that cannot see it, in its documentation. `-`: no test.
+
+| bound | value | meaning | place | test |
+|---|---|---|---|---|
 ";
 
 /// One constant.
 #[derive(Debug, PartialEq, Eq)]
-struct Bound {
+pub(super) struct Bound {
+    file: PathBuf,
+    /// From 1.
+    line: usize,
     name: String,
     value: String,
     meaning: String,
 }
 
-/// The section of the page.
+/// All bounds of the sources.
 ///
 /// # Errors
 /// When a source cannot be read.
-pub(super) fn section(root: &Path) -> Result<String> {
+pub(super) fn read(root: &Path) -> Result<Vec<Bound>> {
     let mut files = Vec::new();
     for folder in SOURCES {
         super::walk(root, Path::new(folder), &mut files)?;
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs"));
     files.sort();
-    let mut section = HEAD.to_owned();
+    let mut bounds = Vec::new();
     for file in &files {
         let text = fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {}", file.display()))?;
-        bounds(&text).iter().for_each(|bound| write_row(&mut section, bound, file));
+        bounds.extend(bounds_of(file, &text));
     }
-    Ok(section)
+    Ok(bounds)
 }
 
-fn write_row(section: &mut String, bound: &Bound, file: &Path) {
-    let Bound { name, value, meaning } = bound;
-    let file = file.display();
-    // Writing to a String cannot fail.
-    let _ = writeln!(section, "| `{name}` | `{value}` | {meaning} | [{file}](../{file}) |");
+/// The section of the page.
+pub(super) fn section(bounds: &[Bound], index: &TestIndex) -> String {
+    let mut section = HEAD.to_owned();
+    for Bound { file, name, value, meaning, .. } in bounds {
+        let tests = index.of_constant(file, name);
+        let tests = if tests.is_empty() { "-".to_owned() } else { cell(&tests) };
+        let file = file.display();
+        // Writing to a String cannot fail.
+        let _ = writeln!(section, "| `{name}` | `{value}` | {meaning} | [{file}](../{file}) | {tests} |");
+    }
+    section
+}
+
+/// Finds the bounds that have neither a test nor a reason to have none, and reasons that are none any more.
+pub(super) fn check(bounds: &[Bound], index: &TestIndex, problems: &mut Vec<Problem>) {
+    check_against(&UNTESTED, bounds, index, problems);
+}
+
+fn check_against(untested: &[(&str, &str, &str)], bounds: &[Bound], index: &TestIndex, problems: &mut Vec<Problem>) {
+    let is_it =
+        |(file, name, _): &(&str, &str, &str), bound: &Bound| bound.file == Path::new(file) && bound.name == *name;
+    for bound in bounds {
+        let Bound { file, name, .. } = bound;
+        let excused = untested.iter().any(|entry| is_it(entry, bound));
+        let what = match (index.of_constant(file, name).is_empty(), excused) {
+            (true, false) => {
+                let module = file.file_stem().unwrap_or_default().display();
+                format!(
+                    "no test names `{name}`: name it in a test of this module, or `{module}::{name}` in the documentation \
+                     of one elsewhere that fails when the bound goes away"
+                )
+            }
+            (false, true) => format!("`{name}` has a test: take it out of UNTESTED in xtask/src/tidy/fixed_bounds.rs"),
+            _ => continue,
+        };
+        problems.push(Problem { file: file.clone(), line: Some(bound.line), what });
+    }
+    for entry in untested.iter().filter(|entry| !bounds.iter().any(|bound| is_it(entry, bound))) {
+        let what = format!("has no `{}`: take it out of UNTESTED in xtask/src/tidy/fixed_bounds.rs", entry.1);
+        problems.push(Problem { file: entry.0.into(), line: None, what });
+    }
 }
 
 /// The bounds of a source, up to its tests.
-fn bounds(text: &str) -> Vec<Bound> {
+fn bounds_of(file: &Path, text: &str) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let mut meaning: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim) {
+    for (index, line) in text.lines().map(str::trim).enumerate() {
         if line == "#[cfg(test)]" {
             break;
         }
@@ -75,7 +139,8 @@ fn bounds(text: &str) -> Vec<Bound> {
             Some(said) => meaning.push(said.trim()),
             None => {
                 let meaning = std::mem::take(&mut meaning).join(" ").replace('|', "\\|");
-                bounds.extend(constant(line).map(|(name, value)| Bound { name, value, meaning }));
+                let bound = |(name, value)| Bound { file: file.to_owned(), line: index + 1, name, value, meaning };
+                bounds.extend(constant(line).map(bound));
             }
         }
     }
@@ -109,16 +174,50 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 const TEST_MAX: usize = 1;
 ";
-        let bound = |name: &str, value: &str, meaning: &str| Bound {
+        let file = Path::new("src/a.rs");
+        let bound = |line, name: &str, value: &str, meaning: &str| Bound {
+            file: file.into(),
+            line,
             name: name.into(),
             value: value.into(),
             meaning: meaning.into(),
         };
         assert_eq!(
-            bounds(text),
+            bounds_of(file, text),
             [
-                bound("NAME_BYTES_MAX", "4 * 1024", "Longest name \\| in bytes."),
-                bound("RETRY_PAUSE", "Duration::from_secs(1)", "")
+                bound(3, "NAME_BYTES_MAX", "4 * 1024", "Longest name \\| in bytes."),
+                bound(7, "RETRY_PAUSE", "Duration::from_secs(1)", "")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bound_has_a_test_or_a_reason() {
+        let source = "const A_MAX: u32 = 1;\nconst B_MAX: u32 = 1;\n\
+                      #[cfg(test)] mod tests { #[test] fn a() { A_MAX; } }\n";
+        let file = Path::new("src/a.rs");
+        let mut index = TestIndex::default();
+        index.add(file, source).unwrap();
+        let bounds = bounds_of(file, source);
+        let found = |untested: &[(&str, &str, &str)]| {
+            let mut problems = Vec::new();
+            check_against(untested, &bounds, &index, &mut problems);
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(found(&[("src/a.rs", "B_MAX", "a reason")]).is_empty());
+        assert_eq!(
+            found(&[]),
+            [
+                "src/a.rs:2: no test names `B_MAX`: name it in a test of this module, or `a::B_MAX` in the documentation \
+                 of one elsewhere that fails when the bound goes away"
+            ]
+        );
+        let at_home = "out of UNTESTED in xtask/src/tidy/fixed_bounds.rs";
+        assert_eq!(
+            found(&[("src/a.rs", "A_MAX", ""), ("src/a.rs", "B_MAX", ""), ("src/b.rs", "A_MAX", "")]),
+            [
+                format!("src/a.rs:1: `A_MAX` has a test: take it {at_home}"),
+                format!("src/b.rs: has no `A_MAX`: take it {at_home}"),
             ]
         );
     }

@@ -85,7 +85,7 @@ fn inline_tests(lines: &[&str]) -> Option<usize> {
 }
 
 /// The identifiers of a line, each with what follows it.
-fn words(line: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn words(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
     let mut rest = line;
     std::iter::from_fn(move || {
