@@ -20,6 +20,8 @@ const TABLES_PER_SLOT: u32 = 4;
 const HOST_STACK_BYTES: usize = 1 << 20;
 /// Bytes of each slot that stay mapped between two instances, so that small guests do not fault pages anew.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// Bytes of each guest's stack that stay mapped, and are cleared by hand, between two calls: more than most calls take.
+const KEEP_STACK_BYTES: usize = 16 * 1024;
 /// Frames of a guest's stack that an error names.
 const BACKTRACE_FRAMES_MAX: usize = 8;
 /// Elements that one table may have: interpreters compiled to WebAssembly have tens of thousands.
@@ -97,9 +99,13 @@ fn config(limits: &Limits) -> Config {
         // Where the kernel can tell which pages were written, only those are cleared.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_BYTES);
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(KEEP_STACK_BYTES);
     let mut config = code_config(limits);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    // Otherwise each stack that a guest once filled stays as large as that, and what one tenant left on it is there
+    // while another's call runs.
+    config.async_stack_zeroing(true);
     config
 }
 

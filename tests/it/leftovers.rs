@@ -1,7 +1,9 @@
-//! One place for an instance, taken in turn by two tenants: none finds in its memory or table what the other left.
+//! What a call leaves in its place for the next: nothing that a guest finds in its memory or table, and no stack as deep
+//! as its own was.
 
 use std::fs;
 
+use futures::{StreamExt, future::join_all, stream};
 use http::StatusCode;
 
 use crate::harness::{
@@ -70,4 +72,31 @@ async fn an_instance_finds_nothing_that_another_left() {
             host.wait_for_metric("roadstead_instances", &[], 0.0).await;
         }
     }
+}
+
+/// Calls that overlap, so that each has a stack of its own.
+const OVERLAPPING: usize = 64;
+/// Calls that follow, in turn on all of these stacks, and take more than 100 KiB of each.
+const DEEP_CALLS: usize = 400;
+const DEEP: &str = "/recurse?depth=2000";
+
+/// Without `engine::KEEP_STACK_BYTES` each of the stacks would stay as large as it once was.
+#[tokio::test]
+async fn a_stack_that_was_deep_does_not_stay() {
+    let host = Host::start(&trigger("probe", "probe.test", "probe-gateway").yaml());
+    let client = host.client("probe.test");
+    join_all((0..OVERLAPPING).map(|_| async {
+        assert_eq!(client.get("/sleep?ms=1000").send().await.status, StatusCode::OK);
+    }))
+    .await;
+    assert_eq!(client.get(DEEP).send().await.text(), "came back from 2000\n");
+    let before = host.resident_bytes();
+    stream::iter(0..DEEP_CALLS)
+        .for_each_concurrent(4, |_| async {
+            assert_eq!(client.get(DEEP).send().await.status, StatusCode::OK);
+        })
+        .await;
+    let grown = host.resident_bytes().saturating_sub(before);
+    println!("{grown} bytes more");
+    assert!(grown < 6 << 20, "the host keeps {grown} bytes");
 }

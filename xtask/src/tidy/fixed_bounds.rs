@@ -15,13 +15,14 @@ const NATS: &str = "plugins/src/wasmcloud_messaging/nats.rs";
 /// What a bound's name ends with.
 const ENDINGS: [&str; 5] = ["_MAX", "_TIMEOUT", "_TIME", "_PAUSE", "_EVERY"];
 /// Bounds that are called otherwise.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "BACKGROUND_NICE",
     "CALLS_REMEMBERED",
     "CONNECT_WITHIN",
     "GOODBYE",
     "HOST_STACK_BYTES",
     "KEEP_RESIDENT_BYTES",
+    "KEEP_STACK_BYTES",
     "TABLES_PER_SLOT",
     "WRITE_BUFFER_BYTES",
 ];
