@@ -40,7 +40,7 @@ impl CpuBudget {
     /// When the budget is used up; the call is not polled then.
     pub(crate) fn metered<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Result<Poll<T>, CpuLimitReached> {
         self.check(self.used.load(Ordering::Relaxed))?;
-        self.resumed.store(thread_time(), Ordering::Relaxed);
+        self.resumed.store(thread_nanoseconds(), Ordering::Relaxed);
         let polled = poll();
         self.used.store(self.with_the_poll_under_way(), Ordering::Relaxed);
         Ok(polled)
@@ -55,7 +55,7 @@ impl CpuBudget {
     }
 
     fn with_the_poll_under_way(&self) -> u64 {
-        let since = thread_time().saturating_sub(self.resumed.load(Ordering::Relaxed));
+        let since = thread_nanoseconds().saturating_sub(self.resumed.load(Ordering::Relaxed));
         self.used.load(Ordering::Relaxed).saturating_add(since)
     }
 
@@ -68,11 +68,14 @@ impl CpuBudget {
     }
 }
 
-/// What the calling thread has had of the processor, in nanoseconds.
-fn thread_time() -> u64 {
+/// What the calling thread has had of the processor.
+pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    let of_seconds = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
-    of_seconds.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn thread_nanoseconds() -> u64 {
+    u64::try_from(thread_time().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -81,7 +84,7 @@ mod tests {
 
     fn busy(time: Duration) {
         let begun = thread_time();
-        while Duration::from_nanos(thread_time() - begun) < time {}
+        while thread_time() - begun < time {}
     }
 
     #[test]

@@ -15,15 +15,51 @@ use futures::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::cpu::thread_time;
+
 /// How much the background lane gives way on a core that others want too: a thread with this `nice` value gets about a
 /// tenth of it (sched(7)). All of what is left over is its own.
 const BACKGROUND_NICE: i32 = 10;
 /// Calls of a component that begin in the background lane after one that was long.
 const CALLS_REMEMBERED: u32 = 32;
 
+/// Age at which the sample of the thread's processor time is taken anew: a system call, which most polls do without.
+const SAMPLE_EVERY: Duration = Duration::from_millis(1);
+
 thread_local! {
-    /// When the guest that this thread runs was last resumed, and whether it has run for long since.
-    static RESUMED: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
+    /// The guest that this thread runs.
+    static RESUMED: Cell<Option<Resumed>> = const { Cell::new(None) };
+    /// At most [`SAMPLE_EVERY`] older than `RESUMED`.
+    static SAMPLE: Cell<Option<Sample>> = const { Cell::new(None) };
+}
+
+/// What this thread has had of the processor at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    taken: Instant,
+    had: Duration,
+}
+
+impl Sample {
+    fn take() -> Self {
+        Self { taken: Instant::now(), had: thread_time() }
+    }
+
+    /// What this thread has had of the processor since `since`, or less by what it stood still between `earlier` and
+    /// then.
+    fn processor_time_since(self, since: Instant, earlier: Self) -> Duration {
+        let stood_still = (self.taken - earlier.taken).saturating_sub(self.had.saturating_sub(earlier.had));
+        self.taken.duration_since(since).saturating_sub(stood_still)
+    }
+}
+
+/// A guest that is being polled.
+#[derive(Clone, Copy)]
+struct Resumed {
+    since: Instant,
+    /// Processor time of its polls that lasted, the one under way included once it was looked at.
+    ran: Duration,
+    long: bool,
 }
 
 /// The threads of the background lane, as many as there are cores.
@@ -58,10 +94,11 @@ impl Drop for BackgroundLane {
     }
 }
 
-/// What is known of how long a component's calls run.
+/// What is known of how long a component's calls run. What counts is the processor's time, not the clock's: on a busy
+/// machine a thread may stand still in the middle of the shortest call.
 #[derive(Debug)]
 pub(crate) struct LongRuns {
-    /// A guest that was not interrupted for this long has run for long.
+    /// A guest that has had so much of the processor has run for long.
     after: Duration,
     remembered: AtomicU32,
 }
@@ -72,14 +109,23 @@ impl LongRuns {
         Self { after: tick / 2, remembered: AtomicU32::new(0) }
     }
 
-    /// Looks at the guest that this thread runs; true when it has run for long.
-    pub(crate) fn look(&self) -> bool {
-        let long = RESUMED.get().is_some_and(|(since, _)| since.elapsed() >= self.after);
-        if long {
-            RESUMED.set(RESUMED.get().map(|(since, _)| (since, true)));
+    /// Looks at the guest that this thread runs.
+    pub(crate) fn look(&self) {
+        let (Some(mut resumed), Some(sample)) = (RESUMED.get(), SAMPLE.get()) else { return };
+        let now = Sample::take();
+        let ran = now.processor_time_since(resumed.since, sample);
+        // A tick may meet a guest that has just been resumed: many of these are not one that runs for long.
+        if ran < self.after / 5 {
+            return;
+        }
+        resumed.since = now.taken;
+        resumed.ran = resumed.ran.saturating_add(ran);
+        resumed.long = resumed.ran >= self.after;
+        RESUMED.set(Some(resumed));
+        SAMPLE.set(Some(now));
+        if resumed.long {
             self.remembered.store(CALLS_REMEMBERED, Ordering::Relaxed);
         }
-        long
     }
 
     /// Whether the next call had better begin in the background.
@@ -100,6 +146,8 @@ pub struct LaneError(#[from] tokio::task::JoinError);
 pub struct InLane<T> {
     place: Place<T>,
     background: Handle,
+    /// As in [`Resumed`].
+    ran: Duration,
 }
 
 enum Place<T> {
@@ -115,7 +163,7 @@ impl<T: Send + 'static> InLane<T> {
             true => Place::Background(move_to(&background, Box::pin(task))),
             false => Place::Here(Box::pin(task)),
         };
-        Self { place, background }
+        Self { place, background, ran: Duration::ZERO }
     }
 }
 
@@ -125,7 +173,7 @@ impl<T: Send + 'static> Future for InLane<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Place::Here(task) = &mut this.place {
-            let (polled, long) = watched(|| task.as_mut().poll(cx));
+            let (polled, long) = watched(&mut this.ran, || task.as_mut().poll(cx));
             if polled.is_ready() || !long {
                 return polled.map(Ok);
             }
@@ -142,22 +190,29 @@ impl<T: Send + 'static> Future for InLane<T> {
 }
 
 fn move_to<T: Send + 'static>(background: &Handle, mut task: BoxFuture<'static, T>) -> AbortOnDropHandle<T> {
-    let watched = std::future::poll_fn(move |cx| watched(|| task.as_mut().poll(cx)).0);
+    let mut ran = Duration::ZERO;
+    let watched = std::future::poll_fn(move |cx| watched(&mut ran, || task.as_mut().poll(cx)).0);
     AbortOnDropHandle::new(background.spawn(watched))
 }
 
-/// Polls a call with the clock running for [`LongRuns::look`]; also says whether it ran for long.
-fn watched<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+/// Polls a call such that [`LongRuns::look`] sees how long it has run; also says whether that was long.
+fn watched<T>(ran: &mut Duration, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
     /// Puts back what was there, also after a panic.
-    struct Restore(Option<(Instant, bool)>);
+    struct Restore(Option<Resumed>);
     impl Drop for Restore {
         fn drop(&mut self) {
             RESUMED.set(self.0);
         }
     }
-    let _outer = Restore(RESUMED.replace(Some((Instant::now(), false))));
+    let since = Instant::now();
+    if SAMPLE.get().is_none_or(|sample| since.duration_since(sample.taken) >= SAMPLE_EVERY) {
+        SAMPLE.set(Some(Sample { taken: since, had: thread_time() }));
+    }
+    let _outer = Restore(RESUMED.replace(Some(Resumed { since, ran: *ran, long: false })));
     let polled = poll();
-    (polled, RESUMED.get().is_some_and(|(_, long)| long))
+    let resumed = RESUMED.get();
+    *ran = resumed.map_or(*ran, |resumed| resumed.ran);
+    (polled, resumed.is_some_and(|resumed| resumed.long))
 }
 
 #[cfg(test)]
@@ -170,15 +225,15 @@ mod tests {
         thread::current().name().unwrap_or_default().to_owned()
     }
 
-    /// Busy for `busy` in each of two polls; tells the threads of both.
-    fn two_polls(runs: Arc<LongRuns>, busy: Duration) -> impl Future<Output = Vec<String>> + Send {
+    /// Uses the processor for `busy` in each of some polls, and tells the thread of each.
+    fn polls(runs: Arc<LongRuns>, count: usize, busy: Duration) -> impl Future<Output = Vec<String>> + Send {
         let mut names = Vec::new();
         poll_fn(move |cx| {
             names.push(thread_name());
-            let begun = Instant::now();
-            while begun.elapsed() < busy {}
+            let begun = thread_time();
+            while thread_time() - begun < busy {}
             runs.look();
-            if names.len() < 2 {
+            if names.len() < count {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -186,21 +241,47 @@ mod tests {
         })
     }
 
+    fn of_ticks_of_10_ms() -> Arc<LongRuns> {
+        Arc::new(LongRuns::new(Duration::from_millis(10)))
+    }
+
     #[tokio::test]
     async fn a_long_call_goes_on_in_the_background_and_its_successors_begin_there() {
         let lane = BackgroundLane::start().unwrap();
-        let runs = Arc::new(LongRuns::new(Duration::from_millis(10)));
+        let runs = of_ticks_of_10_ms();
         let here = thread_name();
-        let short = InLane::new(&lane, &runs, two_polls(runs.clone(), Duration::ZERO)).await.unwrap();
-        assert_eq!(short, [here.clone(), here.clone()]);
-        let long = InLane::new(&lane, &runs, two_polls(runs.clone(), Duration::from_millis(6))).await.unwrap();
-        assert_eq!(long, [here.as_str(), "background"]);
+        let two_polls = |busy| InLane::new(&lane, &runs, polls(runs.clone(), 2, busy));
+        assert_eq!(two_polls(Duration::ZERO).await.unwrap(), [here.clone(), here.clone()]);
+        assert_eq!(two_polls(Duration::from_millis(7)).await.unwrap(), [here.as_str(), "background"]);
         for _ in 0..CALLS_REMEMBERED {
-            let next = InLane::new(&lane, &runs, two_polls(runs.clone(), Duration::ZERO)).await.unwrap();
-            assert_eq!(next, ["background", "background"]);
+            assert_eq!(two_polls(Duration::ZERO).await.unwrap(), ["background", "background"]);
         }
-        let forgiven = InLane::new(&lane, &runs, two_polls(runs.clone(), Duration::ZERO)).await.unwrap();
-        assert_eq!(forgiven, [here.clone(), here]);
+        assert_eq!(two_polls(Duration::ZERO).await.unwrap(), [here.clone(), here]);
+    }
+
+    #[tokio::test]
+    async fn the_time_of_several_polls_counts_together() {
+        let lane = BackgroundLane::start().unwrap();
+        let runs = of_ticks_of_10_ms();
+        let here = thread_name();
+        let names = InLane::new(&lane, &runs, polls(runs.clone(), 3, Duration::from_millis(4))).await.unwrap();
+        assert_eq!(names, [here.as_str(), &here, "background"]);
+    }
+
+    /// As a thread does that others keep from running.
+    #[tokio::test]
+    async fn a_call_whose_thread_stands_still_is_not_long() {
+        let lane = BackgroundLane::start().unwrap();
+        let runs = of_ticks_of_10_ms();
+        let stopped = {
+            let runs = runs.clone();
+            async move {
+                thread::sleep(Duration::from_millis(30));
+                runs.look();
+            }
+        };
+        InLane::new(&lane, &runs, stopped).await.unwrap();
+        assert!(!runs.expected());
     }
 
     #[tokio::test]
