@@ -276,7 +276,7 @@ mod tests {
         let stopped = {
             let runs = runs.clone();
             async move {
-                thread::sleep(Duration::from_millis(30));
+                thread::sleep(30 * SAMPLE_EVERY);
                 runs.look();
             }
         };
