@@ -40,7 +40,9 @@ enum Ending {
 use Ending::{Answer, Refused};
 
 const COMPONENTS: &[(&str, Ending)] = &[
+    ("async-callback", Refused("cannot be compiled")),
     ("atomic-notify", Refused("cannot be compiled")),
+    ("borrowed-handles", Answer(502, "trap")),
     ("bulk-memory", Answer(504, "deadline")),
     ("bulk-table", Answer(504, "deadline")),
     ("empty", Refused("no component of the workload exports wasi:http/incoming-handler")),
@@ -57,17 +59,21 @@ const COMPONENTS: &[(&str, Ending)] = &[
     ("memory-grow-again", Answer(504, "deadline")),
     ("no-response", Answer(502, "no-response")),
     ("out-of-bounds", Answer(502, "trap")),
+    ("realloc-calls-out", Answer(502, "trap")),
     ("recursion", Answer(502, "stack-overflow")),
     ("recursion-in-start", Answer(502, "stack-overflow")),
     ("subtypes", Refused("cannot be compiled")),
     ("table-grow", Answer(502, "trap")),
     ("table-initial", Refused("cannot be compiled")),
     ("tables-in-module", Refused("cannot be compiled")),
+    ("tail-call", Answer(502, "trap")),
     ("trap-in-start", Answer(502, "trap")),
     ("unreachable", Answer(502, "trap")),
+    ("utf16-unaligned", Answer(502, "trap")),
     ("wrong-type", Refused("cannot be linked")),
     // Made here.
     ("deep-components", Refused("no component of the workload exports")),
+    ("deep-core-types", Answer(502, "no-response")),
     ("deep-types", Refused("cannot be compiled")),
     ("functions", Answer(502, "no-response")),
     ("instances-past-bound", Refused("cannot be compiled")),
@@ -109,6 +115,10 @@ fn component(name: &str) -> Vec<u8> {
         "deep-types" => {
             let lists: String = (1..2_000).map(|n| format!("(type $t{n} (list $t{}))", n - 1)).collect();
             format!("(component (type $t0 (list u8)) {lists})")
+        }
+        "deep-core-types" => {
+            let types = (1..50_000).map(|n| format!("(type $t{n} (func (param (ref null $t{}))))", n - 1));
+            with_module(&format!("(type $t0 (func)) {}", types.collect::<String>()), "")
         }
         "functions" => with_module(&"(func (param i64) (result i64) (local.get 0))".repeat(10_000), ""),
         "instances-past-bound" => with_module("", &"(core instance (instantiate $module))".repeat(32)),
@@ -299,8 +309,12 @@ async fn a_guest_reaches_no_other_host() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let response = host.client("probe.test").get(&format!("/fetch?authority={address}")).send().await;
-    assert_eq!((response.status.as_u16(), response.text().trim()), (502, "ErrorCode::HttpRequestDenied"));
+    for path_bytes in [1, 1_000_000] {
+        let path = format!("/fetch?authority={address}&path-bytes={path_bytes}");
+        let response = host.client("probe.test").get(&path).send().await;
+        let reason = if path_bytes == 1 { "ErrorCode::HttpRequestDenied" } else { "the host refuses the path" };
+        assert_eq!((response.status.as_u16(), response.text().trim()), (502, reason), "{path_bytes}");
+    }
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it was connected to");
 }
 
@@ -311,7 +325,8 @@ async fn a_guest_finds_no_name_no_file_and_no_input() {
     let (look_up, others) = found.split_once('\n').unwrap();
     // `localhost` needs no name server, so that the machine has nothing to do with it.
     assert!(look_up.contains("permanent-resolver-failure"), "{look_up}");
-    let nothing = "open directories: 0\nbytes of /etc/passwd: None\nbytes of standard input: 0 (ended)\n";
+    let nothing = "open directories: 0\nbytes of /etc/passwd: None\nbytes of standard input: 0 (ended)\n\
+                   connection to 127.0.0.1: access-denied\n";
     assert_eq!(others, nothing);
 }
 

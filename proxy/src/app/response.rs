@@ -93,3 +93,24 @@ fn declared_length(headers: &HeaderMap) -> std::result::Result<Option<u64>, ()> 
 pub(super) fn has_end(head: &ResponseHeader) -> bool {
     head.headers.contains_key(header::CONTENT_LENGTH) || head.headers.contains_key(header::TRANSFER_ENCODING)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_has_one_length_or_none() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_LENGTH, value.parse().unwrap());
+            }
+            declared_length(&headers)
+        };
+        assert_eq!((of(&[]), of(&["0"]), of(&["17"])), (Ok(None), Ok(Some(0)), Ok(Some(17))));
+        for refused in [&["5", "5"][..], &["5", "6"], &["5, 5"], &["+5"], &["-1"], &["0x5"], &["18446744073709551616"]]
+        {
+            assert_eq!(of(refused), Err(()), "{refused:?}");
+        }
+    }
+}
