@@ -8,6 +8,7 @@ mod limits;
 mod log;
 mod manifests;
 mod run;
+mod tls;
 mod validate;
 
 use std::process::ExitCode;

@@ -1,0 +1,112 @@
+//! From a socket to a TLS stream, within a deadline, and how it ended in a word. What is spoken inside is not known
+//! here.
+
+use std::{io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use roadstead_config::Limits;
+use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout_at};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{
+    TlsError, TlsFiles,
+    certificate::subject,
+    files::Look,
+    metrics::TlsMetrics,
+    store::{Store, asked_for},
+};
+use crate::{
+    clock,
+    facts::{ClientSubject, TlsFacts},
+};
+
+/// The fatal alert `unrecognized_name` (RFC 6066, section 3), as a record.
+const UNKNOWN_HOST: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Makes TLS connections out of sockets.
+#[derive(Debug)]
+pub(crate) struct TlsServer {
+    pub(super) files: TlsFiles,
+    pub(super) limits: Arc<Limits>,
+    pub(super) store: ArcSwap<Store>,
+    pub(super) metrics: TlsMetrics,
+}
+
+impl TlsServer {
+    /// Reads all files. The look is the one that they were read after.
+    ///
+    /// # Errors
+    /// With the first file that cannot be used.
+    pub(super) fn new(files: TlsFiles, limits: Arc<Limits>, registry: &Registry) -> Result<(Self, Look), SetupError> {
+        let look = Look::at(&files, &limits)?;
+        let store = Store::new(&files, &look, &limits)?;
+        let metrics = TlsMetrics::new(registry)?;
+        metrics.certificates(&store);
+        Ok((Self { files, limits, store: ArcSwap::from_pointee(store), metrics }, look))
+    }
+
+    /// Does the handshake; `None` when it failed, which has been counted.
+    pub(crate) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsFacts)> {
+        let deadline = clock::from_now(Duration::from_millis(self.limits.tls_handshake_ms));
+        let ended = timeout_at(deadline, self.shake_hands(socket)).await.unwrap_or(Err("timeout"));
+        self.metrics.handshake(ended.as_ref().err().copied().unwrap_or("ok"));
+        ended.ok()
+    }
+
+    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), &'static str> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
+        let mut hello = hello.await.map_err(|error| outcome(&error))?;
+        // The one that this connection keeps, whatever is reloaded meanwhile.
+        let store = self.store.load_full();
+        let server_name = asked_for(&hello.client_hello());
+        let Some(certificate) = store.certificates.choose(server_name.as_ref()).cloned() else {
+            // The client is turned away either way; telling it why may fail.
+            let _ = hello.io.write_all(&UNKNOWN_HOST).await;
+            return Err("unknown-host");
+        };
+        let stream = hello.into_stream(store.config.clone()).await.map_err(|error| outcome(&error))?;
+        let (_, session) = stream.get_ref();
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        let client = store.knows_clients().then(|| {
+            let subject = shown.and_then(subject);
+            ClientSubject::new(subject.as_deref().unwrap_or_default())
+        });
+        let h2 = session.alpn_protocol() == Some(b"h2");
+        let facts = TlsFacts { version, h2, server_name, certificate, client };
+        Ok((stream, facts))
+    }
+}
+
+/// Why the TLS address cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// How a handshake failed: a label value.
+fn outcome(error: &io::Error) -> &'static str {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return "client-gone" };
+    match error {
+        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::PeerSentOversizedRecord => "not-tls",
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "version",
+        Error::PeerIncompatible(_) => "incompatible",
+        Error::NoApplicationProtocol => "protocol",
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => "client-certificate",
+        Error::AlertReceived(_) => "client-refused",
+        _ => "other",
+    }
+}
