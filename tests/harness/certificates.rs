@@ -1,9 +1,12 @@
 //! Certificates for tests: an authority that issues what a test asks for.
 
+#![allow(unreachable_pub, dead_code, reason = "two test binaries have it, and each uses a part")]
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -42,6 +45,18 @@ impl Authority {
     pub fn issue_until(&self, names: &[&str], subject: &str, year: i32) -> Issued {
         let mut params = params(names, subject);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign(&params)
+    }
+
+    /// The same, valid from now on for so long.
+    pub fn issue_for(&self, names: &[&str], subject: &str, time: Duration) -> Issued {
+        let mut params = params(names, subject);
+        params.not_before = SystemTime::now().into();
+        params.not_after = (SystemTime::now() + time).into();
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Issued { chain: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }

@@ -7,7 +7,11 @@ use arc_swap::ArcSwap;
 use prometheus::Registry;
 use roadstead_config::Limits;
 use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout_at};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
@@ -24,6 +28,11 @@ use crate::{
 
 /// The fatal alert `unrecognized_name` (RFC 6066, section 3), as a record.
 const UNKNOWN_HOST: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// How long a client that was turned away has to read why.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+/// What is read meanwhile and thrown away.
+const PARTING_BYTES_MAX: u64 = 16 * 1024;
 
 /// Makes TLS connections out of sockets.
 #[derive(Debug)]
@@ -50,23 +59,37 @@ impl TlsServer {
     /// Does the handshake; `None` when it failed, which has been counted.
     pub(crate) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsFacts)> {
         let deadline = clock::from_now(Duration::from_millis(self.limits.tls_handshake_ms));
-        let ended = timeout_at(deadline, self.shake_hands(socket)).await.unwrap_or(Err("timeout"));
-        self.metrics.handshake(ended.as_ref().err().copied().unwrap_or("ok"));
-        ended.ok()
+        let failure = match timeout_at(deadline, self.shake_hands(socket)).await {
+            Ok(Ok(connection)) => {
+                self.metrics.handshake("ok");
+                return Some(connection);
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure { outcome: "timeout", socket: None },
+        };
+        self.metrics.handshake(failure.outcome);
+        if let Some(socket) = failure.socket {
+            part(socket).await;
+        }
+        None
     }
 
-    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), &'static str> {
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
-        let mut hello = hello.await.map_err(|error| outcome(&error))?;
+    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
+        let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
+        let mut hello = match (&mut acceptor).await {
+            Ok(hello) => hello,
+            Err(error) => return Err(Failure { outcome: outcome(&error), socket: acceptor.take_io() }),
+        };
         // The one that this connection keeps, whatever is reloaded meanwhile.
         let store = self.store.load_full();
         let server_name = asked_for(&hello.client_hello());
         let Some(certificate) = store.certificates.choose(server_name.as_ref()).cloned() else {
             // The client is turned away either way; telling it why may fail.
             let _ = hello.io.write_all(&UNKNOWN_HOST).await;
-            return Err("unknown-host");
+            return Err(Failure { outcome: "unknown-host", socket: Some(hello.io) });
         };
-        let stream = hello.into_stream(store.config.clone()).await.map_err(|error| outcome(&error))?;
+        let stream = hello.into_stream(store.config.clone()).into_fallible().await;
+        let stream = stream.map_err(|(error, socket)| Failure { outcome: outcome(&error), socket: Some(socket) })?;
         let (_, session) = stream.get_ref();
         let version = match session.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -81,6 +104,24 @@ impl TlsServer {
         let facts = TlsFacts { version, h2, server_name, certificate, client };
         Ok((stream, facts))
     }
+}
+
+/// A handshake that failed.
+struct Failure {
+    /// A label value.
+    outcome: &'static str,
+    /// To be closed in a way that lets the client read the alert.
+    socket: Option<TcpStream>,
+}
+
+/// Closes a socket of which not all may have been read: closing it at once would reset it, and take back the alert.
+async fn part(mut socket: TcpStream) {
+    let waste = async {
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket.take(PARTING_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // The client is turned away either way.
+    let _ = timeout(PARTING_TIME, waste).await;
 }
 
 /// Why the TLS address cannot be set up.
@@ -100,8 +141,9 @@ fn outcome(error: &io::Error) -> &'static str {
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // TLS 1.2 brought it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "version",
         Error::PeerIncompatible(_) => "incompatible",
         Error::NoApplicationProtocol => "protocol",

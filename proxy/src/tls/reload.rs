@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{TlsError, TlsServer, files::Look};
 
 /// Time between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a look found; a text where it failed, so that it can be compared.
 type Found = Result<Look, String>;

@@ -5,7 +5,6 @@
 mod access_log;
 mod bounds;
 #[path = "../../../tests/harness/certificates.rs"]
-#[allow(unreachable_pub, reason = "it belongs to other tests as well")]
 mod certificates;
 mod client;
 mod ending;

@@ -9,6 +9,7 @@ use crate::{
     certificates::{Authority, Issued, replace},
     client::Client,
     host::{Host, soon, telling},
+    http2::H2,
     tls::{Connector, in_folder, one_host, shown},
 };
 
@@ -31,6 +32,7 @@ async fn certificates_come_change_and_go() {
     let connector = Connector::new(&authority);
     let mut kept = Client::over(connector.connect(&host, "a.test").await.unwrap());
     assert_eq!(kept.get("/").await.status, 200);
+    let mut kept_h2 = H2::over(connector.clone().speaking(&["h2"]).connect(&host, "a.test").await.unwrap()).await;
     assert_eq!(host.metric(&expiry("a.test")), Some(3_786_912_000.0));
 
     let (new, wide) = (authority.issue_until(&["a.test"], "new", 2080), authority.issue(&["*.b.test"], "wide"));
@@ -48,6 +50,7 @@ async fn certificates_come_change_and_go() {
     connector.connect(&host, "x.b.test").await.unwrap_err();
     assert_eq!(host.metric(&expiry("*.b.test")), None);
     assert_eq!(kept.get("/").await.status, 200);
+    assert_eq!(kept_h2.get("/x").await.1.unwrap(), "GET /x");
 }
 
 #[tokio::test(flavor = "multi_thread")]
