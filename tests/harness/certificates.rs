@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 
 /// Who issues certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -25,6 +28,7 @@ impl Authority {
     pub fn new(name: &str) -> Self {
         let mut params = params(&[], name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -45,7 +49,7 @@ impl Authority {
     pub fn issue_until(&self, names: &[&str], subject: &str, year: i32) -> Issued {
         let mut params = params(names, subject);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        self.sign(&params)
+        self.sign(params)
     }
 
     /// The same, valid from now on for so long.
@@ -53,10 +57,12 @@ impl Authority {
         let mut params = params(names, subject);
         params.not_before = SystemTime::now().into();
         params.not_after = (SystemTime::now() + time).into();
-        self.sign(&params)
+        self.sign(params)
     }
 
-    fn sign(&self, params: &CertificateParams) -> Issued {
+    fn sign(&self, mut params: CertificateParams) -> Issued {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Issued { chain: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
@@ -68,6 +74,7 @@ fn params(names: &[&str], subject: &str) -> CertificateParams {
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, subject);
+    params.use_authority_key_identifier_extension = true;
     params
 }
 
