@@ -93,6 +93,7 @@ impl Connection {
             match timeout_at(deadline, self.transport.get_mut().read_buf(&mut self.inbound)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Next::Closed,
+                Err(_) if self.protocols == Protocols::H2 => return Next::Closed,
                 Err(_) => return Next::Refused(Refusal::HeadTimeout),
             }
         }

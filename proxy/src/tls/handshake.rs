@@ -52,7 +52,7 @@ impl TlsServer {
         let look = Look::at(&files, &limits)?;
         let store = Store::new(&files, &look, &limits)?;
         let metrics = TlsMetrics::new(registry)?;
-        metrics.certificates(&store);
+        metrics.certificates(&store, None);
         Ok((Self { files, limits, store: ArcSwap::from_pointee(store), metrics }, look))
     }
 

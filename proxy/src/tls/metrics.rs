@@ -45,11 +45,20 @@ impl TlsMetrics {
         self.reloads.with_label_values(&[if whole { "ok" } else { "failed" }]).inc();
     }
 
-    /// The certificates that are served from now on.
-    pub(super) fn certificates(&self, now: &Store) {
-        self.expiry.reset();
+    /// The certificates that are served from now on; those that are served no more are forgotten.
+    pub(super) fn certificates(&self, now: &Store, before: Option<&Store>) {
         for (place, certificate) in now.all() {
             self.expiry.with_label_values(&[&place.to_string()]).set(certificate.expires_at_s);
         }
+        for (place, _) in before.into_iter().flat_map(Store::all).filter(|(place, _)| !now.has(place)) {
+            // A series that is not there need not be removed.
+            let _ = self.expiry.remove_label_values(&[&place.to_string()]);
+        }
+    }
+
+    /// How many reloads have ended so.
+    #[cfg(test)]
+    pub(super) fn reloads(&self, outcome: &str) -> u64 {
+        self.reloads.with_label_values(&[outcome]).get()
     }
 }

@@ -173,6 +173,11 @@ impl Store {
         self.authorities.is_some()
     }
 
+    /// Whether a place has a certificate.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.loaded.contains_key(place)
+    }
+
     /// Each certificate with its place.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &Certificate)> {
         self.loaded.iter().map(|(place, (_, certificate))| (place, &**certificate))

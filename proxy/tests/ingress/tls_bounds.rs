@@ -169,7 +169,7 @@ async fn what_cannot_be_served_is_an_error_at_the_start_that_names_its_files() {
         ("b.test.crt cannot be read: No such file", &write("b.test.key", two.key.clone())),
         ("A.Test.crt are for the same host", &write("A.Test.crt", two.chain.clone())),
         ("the name of", &write("*.a.test.crt", two.chain.clone())),
-        ("more than 9000 bytes (tls_file_bytes_max)", &write("a.test.crt", one.chain.clone() + &" ".repeat(9_000))),
+        ("more than 20000 bytes (tls_file_bytes_max)", &write("a.test.crt", one.chain.clone() + &" ".repeat(20_000))),
         ("more than 2 certificates (tls_certificates_max)", &|folder| {
             for name in ["b.test", "c.test"] {
                 two.write(folder, name);
@@ -185,7 +185,7 @@ async fn what_cannot_be_served_is_an_error_at_the_start_that_names_its_files() {
         one.write(folder.path(), "a.test");
         spoil(folder.path());
         let small = |limits: &mut roadstead_config::Limits| {
-            (limits.tls_file_bytes_max, limits.tls_certificates_max) = (9_000, 2);
+            (limits.tls_file_bytes_max, limits.tls_certificates_max) = (20_000, 2);
         };
         let error = Host::tls_error(in_folder(folder.path()), small).await;
         let named = error.contains(expected) || (expected.starts_with("A.Test") && error.contains("same host"));
