@@ -51,7 +51,10 @@ impl Certificate {
         bytes_max: u64,
         provider: &CryptoProvider,
     ) -> Result<Self, TlsError> {
-        let chain = read_chain(&files.chain, bytes_max, CHAIN_MAX)?;
+        let chain = read_certificates(&files.chain, bytes_max)?;
+        if chain.len() > CHAIN_MAX {
+            return Err(TlsError::LongChain { path: files.chain.clone(), count_max: CHAIN_MAX });
+        }
         let key = PrivateKeyDer::from_pem_slice(&read_file(&files.key, bytes_max)?).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsError::NoKey(files.key.clone()),
             error => bad_pem(&files.key, &error),
@@ -142,21 +145,12 @@ fn names(certificate: &X509Certificate<'_>) -> (Vec<HostPattern>, Vec<IpAddr>) {
     (hosts, addresses)
 }
 
-/// The certificates of a file, at most `count_max`.
-pub(super) fn read_chain(
-    path: &Path,
-    bytes_max: u64,
-    count_max: usize,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a file, at least one.
+pub(super) fn read_certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read_file(path, bytes_max)?;
-    let mut chain = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        if chain.len() == count_max {
-            return Err(TlsError::LongChain { path: path.into(), count_max });
-        }
-        chain.push(certificate.map_err(|error| bad_pem(path, &error))?);
-    }
-    if chain.is_empty() { Err(TlsError::NoCertificate(path.into())) } else { Ok(chain) }
+    let certificates = CertificateDer::pem_slice_iter(&text).map(|found| found.map_err(|error| bad_pem(path, &error)));
+    let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+    if certificates.is_empty() { Err(TlsError::NoCertificate(path.into())) } else { Ok(certificates) }
 }
 
 fn bad_pem(path: &Path, error: &pem::Error) -> TlsError {

@@ -22,14 +22,12 @@ use rustls::{
 
 use super::{
     Certificate, TlsError, TlsFiles,
-    certificate::read_chain,
+    certificate::read_certificates,
     files::{FileState, Look, Place, Seen},
 };
 
 /// Protocols inside TLS (ALPN), the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// Authorities of one file; the public ones are less than 200.
-const AUTHORITIES_MAX: usize = 1_000;
 
 /// Certificates by the hosts that they are for.
 #[derive(Debug, Default)]
@@ -207,7 +205,7 @@ fn authorities(
     let Some(path) = &files.client_authorities else { return Ok(None) };
     let unusable = |reason: String| TlsError::Authorities { path: path.clone(), reason };
     let mut roots = RootCertStore::empty();
-    for certificate in read_chain(path, limits.tls_file_bytes_max, AUTHORITIES_MAX)? {
+    for certificate in read_certificates(path, limits.tls_file_bytes_max)? {
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();

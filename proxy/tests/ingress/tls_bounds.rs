@@ -61,7 +61,7 @@ async fn what_is_no_handshake_is_closed_and_counted() {
     assert_eq!(client.get("/").await.status, 200);
 }
 
-/// `PARTING_BYTES_MAX` and `PARTING_TIME`: what a client sends on is read for a while, so that the alert is not lost.
+/// `handshake::PARTING_BYTES_MAX` and `handshake::PARTING_TIME`: what a client sends on is read for a while, so that the alert is not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_turned_away_gets_to_read_why() {
     let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
@@ -152,6 +152,7 @@ async fn a_client_that_does_not_read_is_dropped() {
     host.metric_becomes("roadstead_http_connections", 0.0).await;
 }
 
+/// `tls_file_bytes_max`, `tls_certificates_max`, and `certificate::CHAIN_MAX` certificates of one chain.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_served_is_an_error_at_the_start_that_names_its_files() {
     let authority = Authority::new("authority");
@@ -212,6 +213,14 @@ async fn other_files_that_cannot_be_used_are_named_as_well() {
         let files = TlsFiles { client_authorities: Some(path), ..in_folder(folder.path()) };
         let told = error(files).await;
         assert!(told.contains(expected) && told.contains("clients.pem"), "{told}");
+    }
+    // What is in a key's file stays there.
+    let text = "-----BEGIN PRIVATE KEY-----\nSECRET\u{e9}\n-----END PRIVATE KEY-----\n";
+    let secret = folder.path().join("a.test.key");
+    for text in [text, &text.replace('\u{e9}', "SECRE"), "-----BEGIN PRIVATE KEY-----\nSECRET", "-----BEGIN SECRET"] {
+        replace(&secret, text);
+        let told = error(in_folder(folder.path())).await;
+        assert!(told.contains("a.test.key") && !told.contains("SECRE"), "{told}");
     }
     drop(chain);
 }
