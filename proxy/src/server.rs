@@ -1,7 +1,6 @@
 //! The ingress as a host sees it: made, started, given routes, drained.
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -87,7 +86,7 @@ impl HostHandler for HttpServer {
         let mut secure = None;
         if let Some((listener, files)) = encrypted {
             let tls = tls::start(files, context.limits.clone(), &context.registry, self.lifecycle.draining.clone());
-            secure = Some((listener, tls.map_err(|error| HandlerError::Setup(io::Error::other(error)))?));
+            secure = Some((listener, tls?));
         }
         let ingress = Ingress {
             router: self.router.clone(),

@@ -6,6 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use prometheus::Registry;
 use roadstead_config::Limits;
+use roadstead_runtime::HandlerError;
 use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -131,6 +132,15 @@ pub(crate) enum SetupError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
+}
+
+impl From<SetupError> for HandlerError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Tls(error) => Self::Setup(io::Error::other(error)),
+            SetupError::Metrics(error) => Self::Metrics(error),
+        }
+    }
 }
 
 /// How a handshake failed: a label value.

@@ -167,6 +167,14 @@ impl Host {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// The sum of a metric over all its series.
+    pub(crate) fn metric_sum(&self, name: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let lines =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Waits for a metric to have a value.
     pub(crate) async fn metric_becomes(&self, series: &str, value: f64) {
         soon(async {

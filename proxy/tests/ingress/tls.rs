@@ -66,13 +66,17 @@ impl Connector {
         self
     }
 
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::new(self.config.clone())
+    }
+
     /// Connects, asking for a host, or for none by an address.
     pub(crate) async fn connect(&self, host: &Host, name: &str) -> io::Result<TlsStream<TcpStream>> {
         self.over(TcpStream::connect(host.tls_address()).await?, name).await
     }
 
     pub(crate) async fn over(&self, socket: TcpStream, name: &str) -> io::Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config.clone()));
+        let connector = TlsConnector::from(self.config());
         soon(connector.connect(ServerName::try_from(name.to_owned()).unwrap(), socket)).await
     }
 }

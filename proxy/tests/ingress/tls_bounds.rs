@@ -61,6 +61,55 @@ async fn what_is_no_handshake_is_closed_and_counted() {
     assert_eq!(client.get("/").await.status, 200);
 }
 
+/// The first message of a client, as it is on the wire.
+fn hello(authority: &Authority) -> Vec<u8> {
+    let name = "a.test".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Connector::new(authority).config(), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disturbed_handshakes_harm_nobody() {
+    const ROUNDS: u64 = 300;
+    let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
+    authority.issue(&["a.test"], "server").write(folder.path(), "a.test");
+    let host = Host::with_tls(in_folder(folder.path()), |limits| limits.tls_handshake_ms = 500).await;
+    host.bind("team/app", "a.test", "/", telling());
+    let hello = hello(&authority);
+    // Numerical Recipes' generator: the same bytes at each run.
+    let mut state = 1_u64;
+    let mut next = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..ROUNDS {
+        let mut bytes = hello.clone();
+        for _ in 0..=next(4) {
+            let place = next(bytes.len());
+            match next(3) {
+                0 => bytes[place] = u8::try_from(next(256)).unwrap(),
+                1 => bytes.truncate(place.max(1)),
+                _ => bytes.extend_from_within(place..),
+            }
+        }
+        let address = host.tls_address();
+        clients.spawn(async move {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            // It may be turned away before it has sent or read all.
+            let _ = socket.write_all(&bytes).await;
+            let _ = soon(socket.read_to_end(&mut Vec::new())).await;
+        });
+    }
+    clients.join_all().await;
+    host.metric_becomes("roadstead_http_connections", 0.0).await;
+    assert_eq!(host.metric_sum("roadstead_tls_handshakes_total"), ROUNDS as f64);
+    let mut client = Client::over(Connector::new(&authority).connect(&host, "a.test").await.unwrap());
+    assert_eq!(client.get("/").await.status, 200);
+}
+
 /// `handshake::PARTING_BYTES_MAX` and `handshake::PARTING_TIME`: what a client sends on is read for a while, so that the alert is not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_turned_away_gets_to_read_why() {
