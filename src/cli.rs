@@ -8,6 +8,7 @@ mod limits;
 mod log;
 mod manifests;
 mod run;
+mod tls;
 mod validate;
 
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     /// Run the workloads of manifest files on this machine.
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     /// Check manifest files and print all their problems.
     Validate(validate::ValidateArguments),
     /// Compile components into the cache that hosts start from.
@@ -46,7 +47,7 @@ enum Command {
 /// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage, 130 and 143 told to stop twice.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(arguments) => run::main(arguments),
+        Command::Run(arguments) => run::main(*arguments),
         Command::Validate(arguments) => validate::main(&arguments),
         Command::Compile(arguments) => compile::main(&arguments),
         Command::CompileChild(arguments) => compile_child::main(&arguments),

@@ -14,7 +14,7 @@ pub mod host {
 
     /// HTTP for a host.
     pub mod http {
-        pub use roadstead_proxy::{DynamicRouter, HttpServer};
+        pub use roadstead_proxy::{CertificateFiles, DynamicRouter, HttpServer, TlsError, TlsFiles};
     }
 }
 

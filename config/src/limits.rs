@@ -161,6 +161,12 @@ limits! {
     requests_per_connection_max = 10_000 Count;
     /// Concurrent streams of an HTTP/2 connection.
     h2_streams_max = 100 Count;
+    /// Time from a connection to the TLS address to the end of its handshake.
+    tls_handshake_ms = 10_000 Milliseconds;
+    /// Certificates that the ingress has at a time, each with its key.
+    tls_certificates_max = 1_000 Count;
+    /// Size of a file with certificates or a key.
+    tls_file_bytes_max = 262_144 Bytes;
     /// Longest wait for a reply to a guest's message request (published as nexus.requestTimeoutSeconds).
     request_timeout_ms = 300_000 Milliseconds;
     /// Time that a draining host gives to requests under way.

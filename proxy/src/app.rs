@@ -20,6 +20,7 @@ use roadstead_runtime::Call;
 
 use crate::{
     clock,
+    facts::ConnectionFacts,
     io::Connection,
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -89,9 +90,15 @@ impl Ingress {
     }
 
     async fn answer(&self, session: &mut Session, record: &mut Record) -> Result<(), Failure> {
+        record.connection(ConnectionFacts::of(session).cloned());
         record.method(session.req_header().method.clone());
         let received = Received::read(session.req_header(), &self.limits)?;
         record.target(&received);
+        if let Some(tls) = ConnectionFacts::of(session).and_then(|facts| facts.tls.as_ref())
+            && !tls.admits(&received.host)
+        {
+            return Err(Refusal::Misdirected.into());
+        }
         let route = self.router.find(&received.host, received.uri.path()).ok_or(Refusal::NoRoute)?;
         record.route(route.clone());
         if received.length.is_some_and(|length| length > self.limits.body_bytes_max) {

@@ -4,6 +4,7 @@
 mod framing;
 mod gate;
 mod head;
+mod transport;
 
 use std::{
     io,
@@ -23,13 +24,14 @@ use pingora_core::protocols::{
 use roadstead_config::Limits;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
-    net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 
-use crate::clock;
+use crate::{clock, facts::ConnectionFacts};
 use framing::Framing;
 pub(crate) use gate::Next;
+use gate::Protocols;
+pub(crate) use transport::Transport;
 
 /// Response bytes that are gathered into one write.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
@@ -41,10 +43,11 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long a closing connection reads on.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// A client's connection. TLS will sit between it and the socket; what it knows of ALPN is what pingora asks for.
+/// A client's connection, over a socket or TLS on one.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    transport: BufWriter<TcpStream>,
+    transport: BufWriter<Transport>,
+    protocols: Protocols,
     /// Bytes read from the socket that pingora has not seen.
     inbound: BytesMut,
     phase: Phase,
@@ -54,6 +57,7 @@ pub(crate) struct Connection {
     stalled: bool,
     linger: Option<Linger>,
     digest: Arc<SocketDigest>,
+    facts: Option<Arc<ProxyDigest>>,
 }
 
 #[derive(Debug)]
@@ -79,13 +83,15 @@ struct Linger {
 }
 
 impl Connection {
-    /// Takes an accepted socket.
-    pub(crate) fn new(socket: TcpStream, limits: &Limits) -> Self {
+    /// Takes an accepted client, of whom `facts` are known.
+    pub(crate) fn new(transport: Transport, facts: ConnectionFacts, limits: &Limits) -> Self {
+        let socket = transport.socket();
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
         // Failure only means that the digest asks the socket itself.
         let _ = digest.peer_addr.set(socket.peer_addr().ok().map(SocketAddr::Inet));
         Self {
-            transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket),
+            transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, transport),
+            protocols: Protocols::of(&facts),
             inbound: BytesMut::new(),
             phase: Phase::Gate,
             write_stall: Duration::from_millis(limits.write_stall_ms),
@@ -93,6 +99,7 @@ impl Connection {
             stalled: false,
             linger: None,
             digest: Arc::new(digest),
+            facts: facts.into_digest(),
         }
     }
 
@@ -104,7 +111,7 @@ impl Connection {
     /// Makes the closing of the connection a reset: for a response that would otherwise look complete.
     pub(crate) fn reset_on_close(&self) {
         // Failure means that the socket is gone already.
-        let _ = self.transport.get_ref().set_zero_linger();
+        let _ = self.transport.get_ref().socket().set_zero_linger();
     }
 
     /// Writes what the connection ends with, and closes it.
@@ -113,10 +120,17 @@ impl Connection {
         AsyncWriteExt::shutdown(self).await
     }
 
+    /// Ends a connection on which nothing is under way: TLS says so, so that it is no truncation.
+    pub(crate) async fn say_goodbye(&mut self) {
+        // The connection is given up either way.
+        let _ = timeout(LINGER_TIME, self.transport.shutdown()).await;
+    }
+
     /// Reads from the socket. When nothing is there, nobody is about to write either, so what was gathered goes out.
     fn poll_socket(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(self.transport.get_mut()).poll_read(cx, buffer);
-        if read.is_pending() && !self.transport.buffer().is_empty() {
+        let unsent = !self.transport.buffer().is_empty() || self.transport.get_ref().holds_back();
+        if read.is_pending() && unsent {
             let flushed = Pin::new(&mut self.transport).poll_flush(cx);
             if let Poll::Ready(Err(error)) = self.bounded(cx, flushed) {
                 return Poll::Ready(Err(error));
@@ -271,7 +285,7 @@ impl Shutdown for Connection {
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
-        self.transport.get_ref().as_raw_fd()
+        self.transport.get_ref().socket().as_raw_fd()
     }
 }
 
@@ -295,7 +309,7 @@ impl GetTimingDigest for Connection {
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.facts.clone()
     }
 }
 

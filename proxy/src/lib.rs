@@ -1,11 +1,12 @@
 //! The ingress: pingora between a socket and the workloads of a host.
 //!
-//! A connection is accepted and framed (`listen`, `io`), its request routed (`route`) and handed to a workload
+//! A connection is accepted, decrypted (`tls`) and framed (`listen`, `io`), its request routed (`route`) and handed to a workload
 //! (`app`); what goes wrong becomes an answer in one place (`respond`). The crate knows neither wasmtime nor NATS,
 //! and no other crate knows pingora.
 
 mod app;
 mod clock;
+mod facts;
 mod io;
 mod lifecycle;
 mod listen;
@@ -13,6 +14,8 @@ mod metrics;
 mod respond;
 mod route;
 mod server;
+mod tls;
 
 pub use route::DynamicRouter;
 pub use server::HttpServer;
+pub use tls::{CertificateFiles, TlsError, TlsFiles};

@@ -16,10 +16,12 @@ use tokio::{
 
 use crate::{
     app::{Ingress, Record},
-    io::{Connection, Next},
+    facts::ConnectionFacts,
+    io::{Connection, Next, Transport},
     lifecycle::Lifecycle,
     metrics::Metrics,
     respond::{Answer, Refusal},
+    tls::TlsServer,
 };
 
 /// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
@@ -31,12 +33,18 @@ pub(crate) struct Serving {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    /// The connections that there may be more of, over all addresses.
+    pub(crate) free: Arc<Semaphore>,
 }
 
-/// Takes connections until the host drains.
-pub(crate) async fn accept(listener: TcpListener, serving: Arc<Serving>) {
-    let permits = usize::try_from(serving.limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let free = Arc::new(Semaphore::new(permits));
+/// Places for all connections that there may be.
+pub(crate) fn places(limits: &Limits) -> Arc<Semaphore> {
+    let permits = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(permits))
+}
+
+/// Takes connections until the host drains; with `tls` they are encrypted.
+pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, serving: Arc<Serving>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -52,18 +60,18 @@ pub(crate) async fn accept(listener: TcpListener, serving: Arc<Serving>) {
                 continue;
             }
         };
-        let Ok(permit) = free.clone().try_acquire_owned() else {
+        let Ok(permit) = serving.free.clone().try_acquire_owned() else {
             serving.metrics.refused.with_label_values(&["connections-max"]).inc();
             continue;
         };
-        let connection = Arc::clone(&serving).run(socket, permit);
+        let connection = Arc::clone(&serving).run(socket, tls.clone(), permit);
         serving.lifecycle.connections.spawn(connection);
     }
 }
 
 impl Serving {
     /// One connection, from its first byte to its close.
-    async fn run(self: Arc<Self>, socket: TcpStream, permit: OwnedSemaphorePermit) {
+    async fn run(self: Arc<Self>, socket: TcpStream, tls: Option<Arc<TlsServer>>, permit: OwnedSemaphorePermit) {
         self.metrics.connections.inc();
         let _open = scopeguard(|| self.metrics.connections.dec());
         let _permit = permit;
@@ -72,18 +80,27 @@ impl Serving {
         tokio::select! {
             biased;
             () = self.lifecycle.cut.cancelled() => {}
-            () = self.serve(socket) => {}
+            () = self.serve(socket, tls.as_deref()) => {}
         }
     }
 
-    async fn serve(&self, socket: TcpStream) {
-        let mut connection = Box::new(Connection::new(socket, &self.limits));
+    async fn serve(&self, socket: TcpStream, tls: Option<&TlsServer>) {
+        let mut facts = ConnectionFacts::default();
+        let transport = match tls {
+            None => Transport::Plain(socket),
+            Some(tls) => {
+                let Some((stream, known)) = tls.accept(socket).await else { return };
+                facts.tls = Some(known);
+                Transport::Tls(Box::new(stream))
+            }
+        };
+        let mut connection = Box::new(Connection::new(transport, facts, &self.limits));
         let shutdown = self.lifecycle.shutdown.subscribe();
         let mut requests_left = u32::try_from(self.limits.requests_per_connection_max).unwrap_or(u32::MAX);
         let mut first = true;
         loop {
             match connection.next(first, &self.limits, &self.lifecycle.draining).await {
-                Next::Closed => return,
+                Next::Closed => return connection.say_goodbye().await,
                 Next::Refused(refusal) => return self.refuse(&mut connection, &refusal).await,
                 Next::H2 => {
                     return h2::serve(self.proxy.clone(), connection, &self.limits, shutdown).await;

@@ -143,6 +143,7 @@ const REASONS: &[&str] = &[
     "body-too-large",
     "body-timeout",
     "not-implemented",
+    "misdirected",
     "no-route",
     "no-replica",
     "deadline",

@@ -33,6 +33,8 @@ pub(crate) enum Refusal {
     BodyTimeout,
     /// The request asks for something that this ingress does not do.
     NotImplemented(&'static str),
+    /// The connection was let in for other hosts.
+    Misdirected,
     /// No trigger has this host and path.
     NoRoute,
     /// The trigger has no running replica.
@@ -83,6 +85,11 @@ impl From<&Refusal> for Answer {
             }
             Refusal::BodyTimeout => Self::new(S::REQUEST_TIMEOUT, "body-timeout", "the request body stopped arriving"),
             Refusal::NotImplemented(what) => Self::new(S::NOT_IMPLEMENTED, "not-implemented", *what),
+            Refusal::Misdirected => Self::new(
+                S::MISDIRECTED_REQUEST,
+                "misdirected",
+                "this connection's certificate is not for this host; use another connection",
+            ),
             Refusal::NoRoute => Self::new(S::NOT_FOUND, "no-route", "no trigger has this host and path"),
             Refusal::NoReplica => {
                 Self::new(S::SERVICE_UNAVAILABLE, "no-replica", "the workload has no running replica; try again later")

@@ -16,14 +16,18 @@ use crate::{
     listen::{self, Serving},
     metrics::Metrics,
     route::DynamicRouter,
+    tls::{self, TlsFiles},
 };
 
-/// Serves HTTP/1.1, and HTTP/2 by prior knowledge, on a TCP address.
+/// Serves HTTP/1.1 and HTTP/2: by prior knowledge on one TCP address, and with TLS on another where it is given one.
 pub struct HttpServer {
     router: DynamicRouter,
     address: SocketAddr,
     /// Until the start.
     listener: Mutex<Option<TcpListener>>,
+    tls_address: Option<SocketAddr>,
+    /// The same.
+    tls: Mutex<Option<(TcpListener, TlsFiles)>>,
     metrics: Arc<Metrics>,
     lifecycle: Arc<Lifecycle>,
 }
@@ -35,17 +39,40 @@ impl HttpServer {
     /// # Errors
     /// [`HandlerError::Listen`] when the address cannot be taken.
     pub async fn new(router: DynamicRouter, address: SocketAddr) -> Result<Self, HandlerError> {
-        let listen_error = |source| HandlerError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
+        let (listener, address) = listen_on(address).await?;
         Ok(Self {
             router,
             address,
             listener: Mutex::new(Some(listener)),
+            tls_address: None,
+            tls: Mutex::new(None),
             metrics: Arc::new(Metrics::new()?),
             lifecycle: Arc::new(Lifecycle::new()),
         })
     }
+
+    /// Takes a further address, for TLS; port 0 takes a free one. The files are read when the server is started.
+    ///
+    /// # Errors
+    /// [`HandlerError::Listen`] when the address cannot be taken.
+    pub async fn with_tls(mut self, address: SocketAddr, files: TlsFiles) -> Result<Self, HandlerError> {
+        let (listener, address) = listen_on(address).await?;
+        self.tls_address = Some(address);
+        self.tls = Mutex::new(Some((listener, files)));
+        Ok(self)
+    }
+
+    /// The address for TLS, where there is one.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), HandlerError> {
+    let listen_error = |source| HandlerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, address))
 }
 
 #[async_trait]
@@ -55,6 +82,12 @@ impl HostHandler for HttpServer {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listener) = listener else { return Ok(()) };
         self.metrics.register(&context.registry)?;
+        let encrypted = self.tls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut secure = None;
+        if let Some((listener, files)) = encrypted {
+            let tls = tls::start(files, context.limits.clone(), &context.registry, self.lifecycle.draining.clone());
+            secure = Some((listener, tls?));
+        }
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
@@ -62,9 +95,17 @@ impl HostHandler for HttpServer {
             lifecycle: self.lifecycle.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
-        let serving =
-            Serving { proxy, limits: context.limits, metrics: self.metrics.clone(), lifecycle: self.lifecycle.clone() };
-        tokio::spawn(listen::accept(listener, Arc::new(serving)));
+        let serving = Arc::new(Serving {
+            proxy,
+            free: listen::places(&context.limits),
+            limits: context.limits,
+            metrics: self.metrics.clone(),
+            lifecycle: self.lifecycle.clone(),
+        });
+        if let Some((listener, tls)) = secure {
+            tokio::spawn(listen::accept(listener, Some(tls), serving.clone()));
+        }
+        tokio::spawn(listen::accept(listener, None, serving));
         Ok(())
     }
 
@@ -79,6 +120,7 @@ impl HostHandler for HttpServer {
     async fn drain(&self, limit: Duration) -> usize {
         // A server that was never started gives its address back all the same.
         drop(self.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.tls.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.drain(limit).await
     }
 

@@ -6,8 +6,16 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// What is left out by default: the inner life of libraries.
-const QUIET_LIBRARIES: [&str; 6] =
-    ["pingora_core=warn", "pingora_proxy=error", "async_nats=warn", "cranelift=warn", "wasmtime=warn", "hyper=warn"];
+const QUIET_LIBRARIES: [&str; 7] = [
+    "pingora_core=warn",
+    "pingora_proxy=error",
+    "async_nats=warn",
+    "cranelift=warn",
+    "wasmtime=warn",
+    "hyper=warn",
+    // Warns of what clients send: whoever wants could fill the log.
+    "rustls=off",
+];
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

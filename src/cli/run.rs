@@ -23,6 +23,7 @@ use super::{
     fail,
     limits::LimitArguments,
     log, manifests,
+    tls::TlsArguments,
 };
 use crate::admin::{AdminError, AdminServer};
 use deployment::Deployment;
@@ -34,6 +35,7 @@ Examples:
   roadstead run examples/harbor-watch/app.yaml
   roadstead run ./apps --watch
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
+  roadstead run ./apps --https-addr 0.0.0.0:8443 --tls-dir /etc/roadstead/certificates
   roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222")]
 pub(super) struct RunArguments {
     /// Manifest files, or folders with *.yaml, *.yml and *.json.
@@ -42,6 +44,8 @@ pub(super) struct RunArguments {
     /// Address that answers the workloads' HTTP requests.
     #[arg(long, default_value = "127.0.0.1:8080", env = "ROADSTEAD_HTTP_ADDR")]
     http_addr: SocketAddr,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// Address of /metrics, /healthz, /readyz and /status.
     #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
     admin_addr: SocketAddr,
@@ -190,7 +194,11 @@ async fn start(
         Some(url) => NatsMessaging::new(connect_nats(url).await?),
         None => Messaging::in_process(),
     };
-    let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
+    let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
+    if let Some((address, files)) = arguments.tls.listener() {
+        http = http.with_tls(address, files).await?;
+    }
+    let https = http.tls_address();
     let mut builder = HostBuilder::new()
         .with_host_name(&arguments.host_name)
         .with_limits(limits)
@@ -215,6 +223,7 @@ async fn start(
     }
     tracing::info!(
         http = host.http_address().map(tracing::field::display),
+        https = https.map(tracing::field::display),
         admin = %admin.address(),
         messages = if arguments.data_nats_url.is_some() { "NATS" } else { "in process" },
         "ready"

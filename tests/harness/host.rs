@@ -16,6 +16,7 @@ use super::{
 pub struct Host {
     process: Process,
     http: SocketAddr,
+    https: Option<SocketAddr>,
     admin: SocketAddr,
     pub folder: tempfile::TempDir,
 }
@@ -99,12 +100,12 @@ impl Host {
         fs::write(&input, "not for guests").unwrap();
         let mut process = Process::start_with_input(command, fs::File::open(&input).unwrap());
         let patience = options.ready_within.unwrap_or(PATIENCE);
-        let (http, admin) = process.wait_for_line_within(patience, "the host's readiness", |line| {
+        let (http, https, admin) = process.wait_for_line_within(patience, "the host's readiness", |line| {
             let event: Value = serde_json::from_str(line).ok()?;
             let address = |field: &str| event[field].as_str()?.parse().ok();
-            (event["message"] == "ready").then(|| Some((address("http")?, address("admin")?)))?
+            (event["message"] == "ready").then(|| Some((address("http")?, address("https"), address("admin")?)))?
         });
-        Self { process, http, admin, folder }
+        Self { process, http, https, admin, folder }
     }
 
     /// A client of the workloads, for requests to `host`.
@@ -114,6 +115,11 @@ impl Host {
 
     pub fn http_address(&self) -> SocketAddr {
         self.http
+    }
+
+    /// The address for TLS, when the host was started with one.
+    pub fn https_address(&self) -> SocketAddr {
+        self.https.unwrap()
     }
 
     pub async fn admin(&self, path: &str) -> Response {

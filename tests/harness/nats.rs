@@ -1,6 +1,6 @@
 //! A real nats-server, and a client of another make.
 
-use std::{net::TcpListener, path::PathBuf, process::Command};
+use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use rustix::process::Signal;
 
@@ -52,15 +52,20 @@ impl NatsServer {
 
 /// Runs `script` with Python and nats-py; what it prints comes back.
 pub async fn python(script: &str, arguments: &[&str]) -> String {
+    python_within(super::PATIENCE, script, arguments).await
+}
+
+/// The same for a script that may take longer than other things.
+pub async fn python_within(patience: Duration, script: &str, arguments: &[&str]) -> String {
     let python = tool("ROADSTEAD_TEST_PYTHON", "python");
     let mut command = tokio::process::Command::new(python);
     command.arg("-c").arg(script).args(arguments).kill_on_drop(true);
-    let output = tokio::time::timeout(super::PATIENCE, command.output())
+    let output = tokio::time::timeout(patience, command.output())
         .await
-        .expect("the Python client does not end")
+        .expect("the Python script does not end")
         .expect("python3 cannot be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the Python client failed (nats-py comes with `cargo xtask setup`):\n{errors}");
+    assert!(output.status.success(), "the Python script failed (its modules come with `cargo xtask setup`):\n{errors}");
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -29,3 +29,4 @@ mod neighbours;
 mod operator_limits;
 mod reload;
 mod streaming;
+mod tls;

@@ -5,6 +5,7 @@ mod apt;
 mod guest_toolchain;
 mod host_tools;
 mod test_parts;
+mod test_programs;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -23,7 +24,7 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 #[command(long_about = "Installs what building and testing need, and nothing that is there already.
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
-nats-server and a Python with nats-py and componentize-py. What is missing comes from Debian's packages (as root, or
+nats-server, a Python with nats-py, componentize-py and sslyze, curl and openssl. What is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
   cargo xtask setup            installs what is missing (about 1 minute on a new machine)
@@ -79,6 +80,7 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
     packages.extend(guest_toolchain::packages(layout));
     if purpose == Purpose::Test {
         packages.extend(test_parts::packages(layout));
+        packages.extend(test_programs::packages());
     }
     if !packages.is_empty() {
         apt::install(&packages)?;
@@ -120,6 +122,7 @@ fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
     findings.push(guest_toolchain::find(layout));
     if purpose == Purpose::Test {
         findings.extend(test_parts::find(layout));
+        findings.extend(test_programs::find());
     }
     findings
 }

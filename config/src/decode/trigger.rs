@@ -85,11 +85,25 @@ pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespa
 }
 
 fn ingress(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<Claim> {
-    let m = d.mapping(at, &["host", "paths"])?;
+    // Not offered to who mistypes another field.
+    let fields: &[&str] = if at.node.field("tls").is_some() { &["host", "paths", "tls"] } else { &["host", "paths"] };
+    let m = d.mapping(at, fields)?;
+    let tls = d.optional(&m, "tls", no_certificates);
     let host = d.required(&m, "host", HOST).and_then(|at| Ok((d.parse::<HostPattern>(&at, HOST)?, at)));
     let paths = paths(d, &m);
     let (host, at) = host?;
+    tls?;
     Ok(Claim { host, spot: d.spot_at(&at), field: at.path, paths: paths? })
+}
+
+/// A trigger's own certificate, which this version takes from nowhere but the operator.
+fn no_certificates(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<()> {
+    let help = match at.node.field("secretName") {
+        Some(_) => "this host has no store of secrets; give the host's certificate to the ingress with --tls-dir",
+        None => "give the host's certificate to the ingress with --tls-dir",
+    };
+    let problem = d.problem(at, "certificates in a manifest", "none").help(Some(help.to_owned()));
+    Err(d.report(problem))
 }
 
 fn paths(d: &mut Decoder<'_>, m: &Mapping<'_>) -> Decoded<Vec<ClaimedPath>> {

@@ -18,7 +18,7 @@ use super::{
     request::Received,
     response::{Asked, Prepared, prepare},
 };
-use crate::{lifecycle::Lifecycle, respond::Refusal};
+use crate::{facts::ConnectionFacts, lifecycle::Lifecycle, respond::Refusal};
 
 /// What a client gets to take the last bytes of a response that breaks off.
 pub(super) const PARTING_TIME: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn scheme(&self) -> Scheme {
-        let encrypted = self.session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let encrypted = ConnectionFacts::of(self.session).is_some_and(|facts| facts.tls.is_some());
         if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
     }
 

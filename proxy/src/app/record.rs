@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::request::Received;
 use crate::{
+    facts::{ConnectionFacts, TlsFacts},
     lifecycle::RequestGuard,
     metrics::{Metrics, TriggerMetrics},
     respond::{Answer, Refusal},
@@ -27,6 +28,7 @@ const CLIENT_GONE: u16 = 499;
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
     started: Instant,
+    connection: Option<Arc<ConnectionFacts>>,
     route: Option<Arc<Route>>,
     method: Option<Method>,
     host: Option<HostName>,
@@ -59,6 +61,7 @@ impl Record {
         Self {
             metrics,
             started: Instant::now(),
+            connection: None,
             route: None,
             method: None,
             host: None,
@@ -71,6 +74,10 @@ impl Record {
             finished: false,
             _under_way: under_way,
         }
+    }
+
+    pub(super) fn connection(&mut self, facts: Option<Arc<ConnectionFacts>>) {
+        self.connection = facts;
     }
 
     pub(super) fn method(&mut self, method: Method) {
@@ -118,6 +125,10 @@ impl Record {
         self.route.as_ref().map_or(("", ""), |route| (route.owner.namespace.as_str(), route.owner.name.as_str()))
     }
 
+    fn tls(&self) -> Option<&TlsFacts> {
+        self.connection.as_ref()?.tls.as_ref()
+    }
+
     fn trigger(&self) -> &TriggerMetrics {
         self.route.as_ref().map_or(&self.metrics.unrouted, |route| &route.metrics)
     }
@@ -141,6 +152,7 @@ impl Drop for Record {
             trigger.in_flight.dec();
         }
         let (namespace, trigger) = self.labels();
+        let tls = self.tls();
         tracing::info!(
             target: "roadstead::access",
             namespace,
@@ -153,6 +165,9 @@ impl Drop for Record {
             response_bytes = self.response_bytes,
             duration_ms = milliseconds(duration),
             trace_id = self.trace.map(tracing::field::display),
+            tls = tls.map(|tls| tls.version),
+            server_name = tls.and_then(|tls| tls.server_name.as_ref()).map(HostName::as_str),
+            client = tls.and_then(|tls| tls.client.as_ref()).map(tracing::field::display),
             reason = self.reason,
         );
     }

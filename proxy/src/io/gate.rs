@@ -12,13 +12,33 @@ use super::{
     Connection, Phase,
     head::{self, HeadScanner},
 };
-use crate::{clock, respond::Refusal};
+use crate::{clock, facts::ConnectionFacts, respond::Refusal};
 
 /// How an HTTP/2 client begins (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Room for the head of a common request, read at once.
 const READ_BYTES: usize = 4096;
+
+/// What a connection may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocols {
+    /// The client shows by its first bytes which it is.
+    Either,
+    /// TLS has settled it (RFC 9113, section 3.2).
+    H1,
+    H2,
+}
+
+impl Protocols {
+    pub(super) fn of(facts: &ConnectionFacts) -> Self {
+        match &facts.tls {
+            None => Self::Either,
+            Some(tls) if tls.h2 => Self::H2,
+            Some(_) => Self::H1,
+        }
+    }
+}
 
 /// What a client came with.
 #[derive(Debug)]
@@ -53,12 +73,15 @@ impl Connection {
         let deadline = clock::from_now(Duration::from_millis(limits.header_timeout_ms));
         self.skip_blank_lines();
         let mut scanner = HeadScanner::default();
+        let may_be_h2 = first && self.protocols != Protocols::H1;
         loop {
-            if first && H2_PREFACE.starts_with(self.inbound.get(..H2_PREFACE.len()).unwrap_or(&self.inbound)) {
+            if may_be_h2 && H2_PREFACE.starts_with(self.inbound.get(..H2_PREFACE.len()).unwrap_or(&self.inbound)) {
                 if self.inbound.len() >= H2_PREFACE.len() {
                     self.phase = Phase::Whole;
                     return Next::H2;
                 }
+            } else if self.protocols == Protocols::H2 {
+                return Next::Closed;
             } else {
                 match self.advance(&mut scanner, limits) {
                     Ok(true) => return Next::H1,
@@ -70,6 +93,7 @@ impl Connection {
             match timeout_at(deadline, self.transport.get_mut().read_buf(&mut self.inbound)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Next::Closed,
+                Err(_) if self.protocols == Protocols::H2 => return Next::Closed,
                 Err(_) => return Next::Refused(Refusal::HeadTimeout),
             }
         }

@@ -2,7 +2,10 @@
 
 use std::{future::poll_fn, time::Instant};
 
-use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 
@@ -14,7 +17,7 @@ async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
-    (Connection::new(socket, &Limits::default()), client)
+    (Connection::new(Transport::Plain(socket), ConnectionFacts::default(), &Limits::default()), client)
 }
 
 #[tokio::test]

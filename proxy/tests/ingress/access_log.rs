@@ -33,7 +33,7 @@ impl io::Write for Writer {
 }
 
 /// The first line that has all of these; waits for it.
-async fn line_with(parts: &[&str]) -> String {
+pub(crate) async fn line_with(parts: &[&str]) -> String {
     soon(async {
         loop {
             let text = String::from_utf8(LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();

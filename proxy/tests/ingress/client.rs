@@ -3,16 +3,21 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
 use crate::host::{Host, soon};
 
+/// What carries a connection.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A connection to an ingress.
 pub(crate) struct Client {
-    socket: TcpStream,
+    socket: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
@@ -38,7 +43,12 @@ impl Got {
 
 impl Client {
     pub(crate) async fn connect(host: &Host) -> Self {
-        Self { socket: TcpStream::connect(host.address()).await.unwrap(), buffer: Vec::new() }
+        Self::over(TcpStream::connect(host.address()).await.unwrap())
+    }
+
+    /// A client on a connection that is there already.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { socket: Box::new(stream), buffer: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -157,6 +167,12 @@ impl Client {
         }
         body.extend(self.buffer.drain(..length));
         true
+    }
+
+    /// How the connection ends: `Ok` when the ingress said so, which inside TLS is no matter of the socket.
+    pub(crate) async fn end(&mut self) -> io::Result<()> {
+        while self.fill().await? > 0 {}
+        Ok(())
     }
 
     async fn fill(&mut self) -> io::Result<usize> {

@@ -15,10 +15,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus::Registry;
 use roadstead_config::{Limits, PathMatch, PathMatchKind};
-use roadstead_proxy::{DynamicRouter, HttpServer};
+use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
 use roadstead_runtime::{
-    BindError, Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding,
-    WorkloadId,
+    BindError, Call, CallError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, ResponseBody,
+    TriggerBinding, WorkloadId,
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -38,8 +38,8 @@ pub(crate) struct Scripted(Box<dyn Fn(Request<RequestBody>, Call) -> Answering +
 
 #[async_trait]
 impl Dispatch for Scripted {
-    async fn dispatch(&self, request: Request<RequestBody>, scheme: Scheme, call: Call) -> Answer {
-        assert_eq!(scheme, Scheme::HTTP);
+    async fn dispatch(&self, mut request: Request<RequestBody>, scheme: Scheme, call: Call) -> Answer {
+        request.extensions_mut().insert(scheme);
         (self.0)(request, call).await
     }
 }
@@ -60,6 +60,11 @@ pub(crate) fn telling() -> Arc<dyn Dispatch> {
         let text = format!("{} {} {}", parts.method, parts.uri, String::from_utf8_lossy(&body));
         Ok(whole(text.trim_end().to_owned()))
     })
+}
+
+/// A workload that tells the scheme of the request.
+pub(crate) fn telling_the_scheme() -> Arc<dyn Dispatch> {
+    workload(|request, _| async move { Ok(whole(request.extensions().get::<Scheme>().unwrap().to_string())) })
 }
 
 /// A response with a known body.
@@ -101,15 +106,34 @@ impl Host {
 
     /// An ingress with other limits.
     pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        Self::start_with(change, None).await.unwrap()
+    }
+
+    /// An ingress with TLS as well.
+    pub(crate) async fn with_tls(files: TlsFiles, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::start_with(change, Some(files)).await.unwrap()
+    }
+
+    /// Why an ingress with these files does not start: the causes of the error, joined.
+    pub(crate) async fn tls_error(files: TlsFiles, change: impl FnOnce(&mut Limits)) -> String {
+        let error = Self::start_with(change, Some(files)).await.err().expect("it started");
+        let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Limits), tls: Option<TlsFiles>) -> Result<Self, HandlerError> {
         LazyLock::force(&crate::access_log::LINES);
         let mut limits = Limits::default();
         change(&mut limits);
         let any_port = "127.0.0.1:0".parse().unwrap();
-        let server = HttpServer::new(DynamicRouter::default(), any_port).await.unwrap();
+        let mut server = HttpServer::new(DynamicRouter::default(), any_port).await?;
+        if let Some(files) = tls {
+            server = server.with_tls(any_port, files).await?;
+        }
         let registry = Registry::new();
         let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone() };
-        server.start(context).await.unwrap();
-        Self { server, registry }
+        server.start(context).await?;
+        Ok(Self { server, registry })
     }
 
     /// An ingress whose host `a.test` is one workload.
@@ -121,6 +145,10 @@ impl Host {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address().unwrap()
+    }
+
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.server.tls_address().unwrap()
     }
 
     /// Binds `namespace/name` to a host and a path prefix.
@@ -137,6 +165,14 @@ impl Host {
         let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
         let line = text.lines().find(|line| line.starts_with(series))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// The sum of a metric over all its series.
+    pub(crate) fn metric_sum(&self, name: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let lines =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Waits for a metric to have a value.

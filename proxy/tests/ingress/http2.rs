@@ -15,7 +15,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::host::{Host, data, guest_error, soon, streamed, telling, workload};
+use crate::{
+    client::Stream,
+    host::{Host, data, guest_error, soon, streamed, telling, workload},
+};
 
 pub(crate) struct H2 {
     pub(crate) requests: SendRequest<Bytes>,
@@ -24,8 +27,11 @@ pub(crate) struct H2 {
 
 impl H2 {
     pub(crate) async fn connect(host: &Host) -> Self {
-        let socket = TcpStream::connect(host.address()).await.unwrap();
-        let (requests, connection) = soon(h2::client::handshake(socket)).await.unwrap();
+        Self::over(TcpStream::connect(host.address()).await.unwrap()).await
+    }
+
+    pub(crate) async fn over(stream: impl Stream + 'static) -> Self {
+        let (requests, connection) = soon(h2::client::handshake(stream)).await.unwrap();
         Self { requests: soon(requests.ready()).await.unwrap(), connection: tokio::spawn(connection) }
     }
 

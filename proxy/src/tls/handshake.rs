@@ -1,0 +1,164 @@
+//! From a socket to a TLS stream, within a deadline, and how it ended in a word. What is spoken inside is not known
+//! here.
+
+use std::{io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use roadstead_config::Limits;
+use roadstead_runtime::HandlerError;
+use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{
+    TlsError, TlsFiles,
+    certificate::subject,
+    files::Look,
+    metrics::TlsMetrics,
+    store::{Store, asked_for},
+};
+use crate::{
+    clock,
+    facts::{ClientSubject, TlsFacts},
+};
+
+/// The fatal alert `unrecognized_name` (RFC 6066, section 3), as a record.
+const UNKNOWN_HOST: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// How long a client that was turned away has to read why.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+/// What is read meanwhile and thrown away.
+const PARTING_BYTES_MAX: u64 = 16 * 1024;
+
+/// Makes TLS connections out of sockets.
+#[derive(Debug)]
+pub(crate) struct TlsServer {
+    pub(super) files: TlsFiles,
+    pub(super) limits: Arc<Limits>,
+    pub(super) store: ArcSwap<Store>,
+    pub(super) metrics: TlsMetrics,
+}
+
+impl TlsServer {
+    /// Reads all files. The look is the one that they were read after.
+    ///
+    /// # Errors
+    /// With the first file that cannot be used.
+    pub(super) fn new(files: TlsFiles, limits: Arc<Limits>, registry: &Registry) -> Result<(Self, Look), SetupError> {
+        let look = Look::at(&files, &limits)?;
+        let store = Store::new(&files, &look, &limits)?;
+        let metrics = TlsMetrics::new(registry)?;
+        metrics.certificates(&store, None);
+        Ok((Self { files, limits, store: ArcSwap::from_pointee(store), metrics }, look))
+    }
+
+    /// Does the handshake; `None` when it failed, which has been counted.
+    pub(crate) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsFacts)> {
+        let deadline = clock::from_now(Duration::from_millis(self.limits.tls_handshake_ms));
+        let failure = match timeout_at(deadline, self.shake_hands(socket)).await {
+            Ok(Ok(connection)) => {
+                self.metrics.handshake("ok");
+                return Some(connection);
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure { outcome: "timeout", socket: None },
+        };
+        self.metrics.handshake(failure.outcome);
+        if let Some(socket) = failure.socket {
+            part(socket).await;
+        }
+        None
+    }
+
+    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
+        let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
+        let mut hello = match (&mut acceptor).await {
+            Ok(hello) => hello,
+            Err(error) => return Err(Failure { outcome: outcome(&error), socket: acceptor.take_io() }),
+        };
+        // The one that this connection keeps, whatever is reloaded meanwhile.
+        let store = self.store.load_full();
+        let server_name = asked_for(&hello.client_hello());
+        let Some(certificate) = store.certificates.choose(server_name.as_ref()).cloned() else {
+            // The client is turned away either way; telling it why may fail.
+            let _ = hello.io.write_all(&UNKNOWN_HOST).await;
+            return Err(Failure { outcome: "unknown-host", socket: Some(hello.io) });
+        };
+        let stream = hello.into_stream(store.config.clone()).into_fallible().await;
+        let stream = stream.map_err(|(error, socket)| Failure { outcome: outcome(&error), socket: Some(socket) })?;
+        let (_, session) = stream.get_ref();
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        let client = store.knows_clients().then(|| {
+            let subject = shown.and_then(subject);
+            ClientSubject::new(subject.as_deref().unwrap_or_default())
+        });
+        let h2 = session.alpn_protocol() == Some(b"h2");
+        let facts = TlsFacts { version, h2, server_name, certificate, client };
+        Ok((stream, facts))
+    }
+}
+
+/// A handshake that failed.
+struct Failure {
+    /// A label value.
+    outcome: &'static str,
+    /// To be closed in a way that lets the client read the alert.
+    socket: Option<TcpStream>,
+}
+
+/// Closes a socket of which not all may have been read: closing it at once would reset it, and take back the alert.
+async fn part(mut socket: TcpStream) {
+    let waste = async {
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket.take(PARTING_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // The client is turned away either way.
+    let _ = timeout(PARTING_TIME, waste).await;
+}
+
+/// Why the TLS address cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl From<SetupError> for HandlerError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Tls(error) => Self::Setup(io::Error::other(error)),
+            SetupError::Metrics(error) => Self::Metrics(error),
+        }
+    }
+}
+
+/// How a handshake failed: a label value.
+fn outcome(error: &io::Error) -> &'static str {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return "client-gone" };
+    match error {
+        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::PeerSentOversizedRecord => "not-tls",
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // TLS 1.2 brought it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+        ) => "version",
+        Error::PeerIncompatible(_) => "incompatible",
+        Error::NoApplicationProtocol => "protocol",
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => "client-certificate",
+        Error::AlertReceived(_) => "client-refused",
+        _ => "other",
+    }
+}

@@ -1,0 +1,22 @@
+//! Programs of Debian that tests call as clients of the host: they speak TLS and HTTP with code that is none of ours.
+
+use super::{Finding, apt};
+use crate::process;
+
+/// Each program, with its package.
+const PROGRAMS: [(&str, &str); 2] = [("curl", "curl"), ("openssl", "openssl")];
+
+/// The Debian packages of the programs that are missing.
+pub(crate) fn packages() -> Vec<&'static str> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| process::on_path(program).is_none());
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Each program, found or not.
+pub(crate) fn find() -> Vec<Finding> {
+    let finding = |(part, package): &(&'static str, &'static str)| match process::on_path(part) {
+        Some(path) => Finding::Present { part, detail: path.display().to_string() },
+        None => Finding::Missing { part, remedy: format!("`{}`", apt::command_line(&[package])) },
+    };
+    PROGRAMS.iter().map(finding).collect()
+}
