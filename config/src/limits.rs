@@ -157,6 +157,8 @@ limits! {
     body_bytes_max = 33_554_432 Bytes;
     /// Open connections of the ingress.
     connections_max = 10_000 Count;
+    /// Open connections of one client address; of IPv6 the first 64 bits count. Trusted proxies have no such bound.
+    connections_per_client_max = 1_000 Count;
     /// Requests that one connection may carry before it is closed; on HTTP/2 those under way then may finish.
     requests_per_connection_max = 10_000 Count;
     /// Concurrent streams of an HTTP/2 connection.

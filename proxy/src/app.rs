@@ -3,19 +3,22 @@
 
 mod body;
 mod exchange;
+mod forwarded;
+mod origin;
 mod record;
 mod request;
 mod response;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use http::uri::Scheme;
 use pingora_core::{
     Error, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
     protocols::http::v2::server::default_h2_options, server::configuration::ServerConf, upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
-use roadstead_config::Limits;
+use roadstead_config::{Limits, TrustedProxies};
 use roadstead_runtime::Call;
 
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     route::DynamicRouter,
 };
 use exchange::{Exchange, Failure};
+use origin::Origin;
 pub(crate) use record::Record;
 use request::Received;
 
@@ -40,6 +44,7 @@ pub(crate) struct Ingress {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl Ingress {
@@ -63,14 +68,15 @@ impl Ingress {
 
     /// Answers one request; `Err` ends the connection or the stream without a clean end.
     async fn serve(&self, session: &mut Session) -> pingora_core::Result<()> {
-        let mut record = Record::new(self.metrics.clone(), self.lifecycle.enter());
+        let peer = peer(session);
+        let mut record = Record::new(self.metrics.clone(), peer, self.lifecycle.enter());
         let problem = wants_problem(session.req_header().headers.get_all(http::header::ACCEPT));
         session.set_read_timeout(None);
         if session.is_http2() {
             // On HTTP/1 the connection itself bounds each write.
             session.set_write_timeout(Some(Duration::from_millis(self.limits.write_stall_ms)));
         }
-        let outcome = match self.answer(session, &mut record).await {
+        let outcome = match self.answer(session, peer, &mut record).await {
             Ok(()) => Ok(()),
             Err(Failure::Refused(refusal)) => {
                 let answer = Answer::from(&refusal);
@@ -88,9 +94,11 @@ impl Ingress {
         outcome
     }
 
-    async fn answer(&self, session: &mut Session, record: &mut Record) -> Result<(), Failure> {
-        record.method(session.req_header().method.clone());
-        let received = Received::read(session.req_header(), &self.limits)?;
+    async fn answer(&self, session: &mut Session, peer: Option<IpAddr>, record: &mut Record) -> Result<(), Failure> {
+        let head = session.req_header();
+        record.request_line(head.method.clone(), head.version);
+        let origin = Origin::read(peer, scheme(session), &head.headers, &self.proxies);
+        let received = Received::read(head, origin, &self.limits)?;
         record.target(&received);
         let route = self.router.find(&received.host, received.uri.path()).ok_or(Refusal::NoRoute)?;
         record.route(route.clone());
@@ -98,7 +106,8 @@ impl Ingress {
             return Err(Refusal::BodyTooLarge.into());
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
-        let call = Call { deadline: clock::from_now(route.timeout), trace: received.trace.clone() };
+        let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
+        let call = Call { deadline: clock::from_now(timeout), trace: received.trace.clone() };
         if received.expects_continue && !session.is_body_empty() {
             // pingora takes the response that precedes the body for the last of the connection.
             let keepalive = session.get_keepalive();
@@ -129,6 +138,17 @@ impl Ingress {
         // What the client is still sent is worth a moment, not a stall.
         let _ = tokio::time::timeout(exchange::PARTING_TIME, session.as_downstream_mut().shutdown()).await;
     }
+}
+
+/// The address that the connection comes from: the socket's, or what a PROXY header said.
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
+}
+
+/// How the request came over the connection.
+fn scheme(session: &Session) -> Scheme {
+    let encrypted = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
 }
 
 #[async_trait]

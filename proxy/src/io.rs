@@ -7,6 +7,7 @@ mod head;
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
@@ -53,6 +54,7 @@ pub(crate) struct Connection {
     stall: Option<Pin<Box<Sleep>>>,
     stalled: bool,
     linger: Option<Linger>,
+    peer: IpAddr,
     digest: Arc<SocketDigest>,
 }
 
@@ -79,11 +81,11 @@ struct Linger {
 }
 
 impl Connection {
-    /// Takes an accepted socket.
-    pub(crate) fn new(socket: TcpStream, limits: &Limits) -> Self {
+    /// Takes an accepted socket, whose other end is, or speaks for, `peer`.
+    pub(crate) fn new(socket: TcpStream, peer: std::net::SocketAddr, limits: &Limits) -> Self {
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-        // Failure only means that the digest asks the socket itself.
-        let _ = digest.peer_addr.set(socket.peer_addr().ok().map(SocketAddr::Inet));
+        // It is new, so it has none yet. From here requests learn where they come from.
+        let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
         Self {
             transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket),
             inbound: BytesMut::new(),
@@ -92,8 +94,14 @@ impl Connection {
             stall: None,
             stalled: false,
             linger: None,
+            peer: peer.ip().to_canonical(),
             digest: Arc::new(digest),
         }
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether the body under way broke its framing, which is why reading it failed.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use roadstead_config::TrustedProxies;
 use roadstead_runtime::{BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId};
 use tokio::net::TcpListener;
 
@@ -26,6 +27,8 @@ pub struct HttpServer {
     listener: Mutex<Option<TcpListener>>,
     metrics: Arc<Metrics>,
     lifecycle: Arc<Lifecycle>,
+    proxies: TrustedProxies,
+    proxy_protocol: bool,
 }
 
 impl HttpServer {
@@ -44,7 +47,23 @@ impl HttpServer {
             listener: Mutex::new(Some(listener)),
             metrics: Arc::new(Metrics::new()?),
             lifecycle: Arc::new(Lifecycle::new()),
+            proxies: TrustedProxies::default(),
+            proxy_protocol: false,
         })
+    }
+
+    /// Takes the word of these proxies about the clients for which they speak. Without it a client is whoever connects,
+    /// and what requests say about their way to here is dropped.
+    #[must_use]
+    pub fn with_trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Takes it that the trusted proxies begin each connection with a PROXY header (version 1 or 2), and closes those
+    /// of theirs that begin otherwise. Nobody else's connection may have one.
+    #[must_use]
+    pub fn with_proxy_protocol(self) -> Self {
+        Self { proxy_protocol: true, ..self }
     }
 }
 
@@ -60,10 +79,17 @@ impl HostHandler for HttpServer {
             limits: context.limits.clone(),
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
+            proxies: self.proxies.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
-        let serving =
-            Serving { proxy, limits: context.limits, metrics: self.metrics.clone(), lifecycle: self.lifecycle.clone() };
+        let serving = Serving {
+            proxy,
+            limits: context.limits,
+            metrics: self.metrics.clone(),
+            lifecycle: self.lifecycle.clone(),
+            proxies: self.proxies.clone(),
+            proxy_protocol: self.proxy_protocol,
+        };
         tokio::spawn(listen::accept(listener, Arc::new(serving)));
         Ok(())
     }

@@ -6,7 +6,7 @@ mod watch;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
-use roadstead_config::{Limits, ManifestSet, parse_duration};
+use roadstead_config::{Limits, ManifestSet, Network, parse_duration};
 use roadstead_plugins::{
     wasi_logging::TracingLogger,
     wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats},
@@ -45,6 +45,12 @@ pub(super) struct RunArguments {
     /// Address of /metrics, /healthz, /readyz and /status.
     #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
     admin_addr: SocketAddr,
+    /// Networks of the proxies in front, such as 10.0.0.0/8: what these say about their clients is believed.
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', env = "ROADSTEAD_TRUSTED_PROXIES")]
+    trusted_proxies: Vec<Network>,
+    /// Connections of the trusted proxies begin with a PROXY header (version 1 or 2), which names the client.
+    #[arg(long, requires = "trusted_proxies")]
+    proxy_protocol: bool,
     /// NATS server that carries the workloads' messages; without it they stay inside this process.
     #[arg(long, value_name = "URL", env = "ROADSTEAD_DATA_NATS_URL", hide_env_values = true)]
     data_nats_url: Option<String>,
@@ -190,7 +196,12 @@ async fn start(
         Some(url) => NatsMessaging::new(connect_nats(url).await?),
         None => Messaging::in_process(),
     };
-    let http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
+    let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr)
+        .await?
+        .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
+    if arguments.proxy_protocol {
+        http = http.with_proxy_protocol();
+    }
     let mut builder = HostBuilder::new()
         .with_host_name(&arguments.host_name)
         .with_limits(limits)

@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (socket, _) = listener.accept().await.unwrap();
-    (Connection::new(socket, &Limits::default()), client)
+    let (socket, peer) = listener.accept().await.unwrap();
+    (Connection::new(socket, peer, &Limits::default()), client)
 }
 
 #[tokio::test]

@@ -48,14 +48,17 @@ async fn line_with(parts: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_its_line() {
-    let host = Host::serving(telling()).await;
+    let host = Host::behind("127.0.0.0/8", |_| {}).await;
+    host.bind("team/app", "a.test", "/", telling());
     let mut client = Client::connect(&host).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     client
         .send(format!(
             "POST /{}?secret HTTP/1.1\r\nHost: A.test:80\r\nContent-Length: 3\r\n\
-             traceparent: 00-{trace}-b7ad6b7169203331-01\r\n\r\nabc",
-            "x".repeat(300)
+             traceparent: 00-{trace}-b7ad6b7169203331-01\r\nX-Request-Id: r-1\r\n\
+             X-Forwarded-For: 203.0.113.7\r\nUser-Agent: {}\r\n\r\nabc",
+            "x".repeat(300),
+            "\u{e9}".repeat(80)
         ))
         .await;
     client.got().await;
@@ -64,6 +67,12 @@ async fn every_request_has_its_line() {
     let served = line_with(&[trace]).await;
     for field in [
         r#""target":"roadstead::access""#,
+        r#""client":"203.0.113.7""#,
+        r#""protocol":"HTTP/1.1""#,
+        // So many bytes of it, each of which is not plain text.
+        &format!(r#""user_agent":"{}""#, r"\\xc3\\xa9".repeat(64)),
+        r#""request_id":"r-1""#,
+        r#""response_flags":"-""#,
         r#""namespace":"team""#,
         r#""trigger":"app""#,
         r#""method":"POST""#,
@@ -78,5 +87,6 @@ async fn every_request_has_its_line() {
         assert!(served.contains(field), "{field} is not in {served}");
     }
     assert!(!served.contains("secret"), "{served}");
-    line_with(&[r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#]).await;
+    let refused = [r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#, r#""response_flags":"DPE""#];
+    line_with(&[&refused[..], &[r#""client":"127.0.0.1""#]].concat()).await;
 }

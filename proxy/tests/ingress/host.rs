@@ -14,7 +14,7 @@ use http::{Request, Response, uri::Scheme};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus::Registry;
-use roadstead_config::{Limits, PathMatch, PathMatchKind};
+use roadstead_config::{Limits, Network, PathMatch, PathMatchKind, TrustedProxies};
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{
     BindError, Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding,
@@ -39,7 +39,9 @@ pub(crate) struct Scripted(Box<dyn Fn(Request<RequestBody>, Call) -> Answering +
 #[async_trait]
 impl Dispatch for Scripted {
     async fn dispatch(&self, request: Request<RequestBody>, scheme: Scheme, call: Call) -> Answer {
-        assert_eq!(scheme, Scheme::HTTP);
+        // Nothing here is encrypted; a proxy may have said that it was.
+        let told = request.headers().get("x-forwarded-proto").and_then(|told| told.to_str().ok());
+        assert_eq!(told, Some(scheme.as_str()));
         (self.0)(request, call).await
     }
 }
@@ -101,11 +103,23 @@ impl Host {
 
     /// An ingress with other limits.
     pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        Self::behind("", change).await
+    }
+
+    /// An ingress behind proxies of these networks.
+    pub(crate) async fn behind(proxies: &str, change: impl FnOnce(&mut Limits)) -> Self {
+        let networks = proxies.split_whitespace().map(|network| network.parse::<Network>().unwrap());
+        let proxies = networks.collect::<TrustedProxies>();
+        Self::made(|server| server.with_trusted_proxies(proxies), change).await
+    }
+
+    /// An ingress that is made in some way, with other limits.
+    pub(crate) async fn made(make: impl FnOnce(HttpServer) -> HttpServer, change: impl FnOnce(&mut Limits)) -> Self {
         LazyLock::force(&crate::access_log::LINES);
         let mut limits = Limits::default();
         change(&mut limits);
         let any_port = "127.0.0.1:0".parse().unwrap();
-        let server = HttpServer::new(DynamicRouter::default(), any_port).await.unwrap();
+        let server = make(HttpServer::new(DynamicRouter::default(), any_port).await.unwrap());
         let registry = Registry::new();
         let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone() };
         server.start(context).await.unwrap();

@@ -11,4 +11,6 @@ mod host;
 mod http1;
 mod http2;
 mod http2_bounds;
+mod proxies;
+mod proxy_protocol;
 mod routing;
