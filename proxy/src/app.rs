@@ -22,6 +22,7 @@ use roadstead_config::{Limits, TrustedProxies};
 use roadstead_runtime::Call;
 
 use crate::{
+    admit::Admission,
     clock,
     io::Connection,
     lifecycle::Lifecycle,
@@ -106,6 +107,7 @@ impl Ingress {
             return Err(Refusal::BodyTooLarge.into());
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
+        let _admitted = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
         let call = Call { deadline: clock::from_now(timeout), trace: received.trace.clone() };
         if received.expects_continue && !session.is_body_empty() {

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use roadstead_runtime::{BindError, HandlerContext, HandlerError, HostHandler, Tr
 use tokio::net::TcpListener;
 
 use crate::{
+    admit::Tenants,
     app::Ingress,
     lifecycle::Lifecycle,
     listen::{self, Serving},
@@ -29,6 +30,8 @@ pub struct HttpServer {
     lifecycle: Arc<Lifecycle>,
     proxies: TrustedProxies,
     proxy_protocol: bool,
+    /// From the start on.
+    tenants: OnceLock<Tenants>,
 }
 
 impl HttpServer {
@@ -49,6 +52,7 @@ impl HttpServer {
             lifecycle: Arc::new(Lifecycle::new()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
+            tenants: OnceLock::new(),
         })
     }
 
@@ -74,6 +78,7 @@ impl HostHandler for HttpServer {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listener) = listener else { return Ok(()) };
         self.metrics.register(&context.registry)?;
+        self.tenants.get_or_init(|| Tenants::new(&context.limits));
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
@@ -95,7 +100,8 @@ impl HostHandler for HttpServer {
     }
 
     fn bind(&self, binding: TriggerBinding) -> Result<(), BindError> {
-        self.router.bind(binding, &self.metrics)
+        let tenant = self.tenants.get().and_then(|tenants| tenants.of(&binding.owner.namespace));
+        self.router.bind(binding, tenant, &self.metrics)
     }
 
     fn unbind(&self, owner: &WorkloadId) {

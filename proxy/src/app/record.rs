@@ -201,6 +201,7 @@ fn response_flags(reason: &'static str) -> &'static str {
         "client-gone" => "DC",
         "bad-request" | "target-too-long" | "headers-too-large" => "DPE",
         "head-timeout" | "body-timeout" => "SI",
+        "trigger-rate" | "trigger-concurrency" | "tenant-rate" | "tenant-concurrency" => "RL",
         "workload-busy" | "tenant-busy" | "host-busy" | "admission-timeout" => "UO",
         "trap" | "stack-overflow" | "memory-limit" | "cpu-limit" | "exit" | "no-response" | "guest-error" => "UC",
         "instantiation" | "host-panic" => "UF",

@@ -14,7 +14,7 @@ use http::{Request, Response, uri::Scheme};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus::Registry;
-use roadstead_config::{Limits, Network, PathMatch, PathMatchKind, TrustedProxies};
+use roadstead_config::{Limits, Network, PathMatch, PathMatchKind, TrustedProxies, manifest::RequestLimits};
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{
     BindError, Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding,
@@ -172,6 +172,7 @@ pub(crate) fn binding(owner: &str, host: &str, path: &str, target: Option<Arc<dy
         host: host.parse().unwrap(),
         paths: vec![PathMatch { path: path.parse().unwrap(), kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(60),
+        limits: RequestLimits::default(),
         target,
     }
 }

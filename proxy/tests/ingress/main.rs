@@ -11,6 +11,7 @@ mod host;
 mod http1;
 mod http2;
 mod http2_bounds;
+mod limits;
 mod proxies;
 mod proxy_protocol;
 mod routing;
