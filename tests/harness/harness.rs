@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod components;
+pub mod envoy;
 pub mod guests;
 pub mod host;
 pub mod manifest;
