@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, uri::Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Scheme};
 use roadstead_config::TrustedProxies;
 use roadstead_runtime::{TraceContext, TraceId};
 
@@ -16,10 +16,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Longest text of an IP address.
 const ADDRESS_BYTES: usize = 39;
 
-const FORWARDED: &str = "forwarded";
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
-const X_REQUEST_ID: &str = "x-request-id";
+// Made once: every request gets these.
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Who sent a request, and how, as far as it can be believed.
 #[derive(Debug, Clone)]
@@ -46,23 +46,29 @@ impl Origin {
     /// What a trusted proxy says. `forwarded` counts only where there is no `x-forwarded-for`: a proxy that writes one
     /// of the two hands on the other as the client wrote it.
     fn through(proxy: IpAddr, scheme: Scheme, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
-        let (client, said) = if headers.contains_key(X_FORWARDED_FOR) {
-            let hops = values_backwards(headers, X_FORWARDED_FOR);
+        let (client, said) = if headers.contains_key(&X_FORWARDED_FOR) {
+            let hops = values_backwards(headers, &X_FORWARDED_FOR);
             follow(proxy, hops.map(|hop| (hop.and_then(node_address), None)), proxies)
         } else {
-            let elements = forwarded::elements_backwards(headers.get_all(FORWARDED));
+            let elements = forwarded::elements_backwards(headers.get_all(header::FORWARDED));
             follow(proxy, elements.map(|element| (element.client, element.scheme)), proxies)
         };
-        let told = values_backwards(headers, X_FORWARDED_PROTO).next().flatten().and_then(forwarded::scheme);
+        let told = values_backwards(headers, &X_FORWARDED_PROTO).next().flatten().and_then(forwarded::scheme);
         Self { client: Some(client), scheme: told.or(said).unwrap_or(scheme), by_proxy: true }
     }
 
     /// Whether the header goes no further: what is said of the way to here by somebody who is not trusted with it, or
     /// what is written anew.
+    ///
+    /// To a component that takes headers for variables, as CGI does, `x_forwarded_for` is the same as `x-forwarded-for`.
     pub(super) fn withholds(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
+        if name.contains('_') { self.withholds_spelt(&name.replace('_', "-")) } else { self.withholds_spelt(name) }
+    }
+
+    fn withholds_spelt(&self, name: &str) -> bool {
         match name {
-            FORWARDED | X_FORWARDED_FOR | X_FORWARDED_PROTO | X_REQUEST_ID => true,
+            "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-request-id" => true,
             "traceparent" | "tracestate" | "x-real-ip" => !self.by_proxy,
             _ => !self.by_proxy && (name.starts_with("x-forwarded-") || name.starts_with("x-envoy-")),
         }
@@ -71,12 +77,12 @@ impl Origin {
     /// Writes what the workload is told of the way to here, and returns the request's id.
     pub(super) fn tell(&self, headers: &mut HeaderMap, head: &HeaderMap, trace: TraceId) -> HeaderValue {
         if let Some(client) = self.client.and_then(address_value) {
-            headers.insert(HeaderName::from_static(X_FORWARDED_FOR), client);
+            headers.insert(&X_FORWARDED_FOR, client);
         }
         let scheme = if self.scheme == Scheme::HTTPS { "https" } else { "http" };
-        headers.insert(HeaderName::from_static(X_FORWARDED_PROTO), HeaderValue::from_static(scheme));
+        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         let id = self.request_id(head, trace);
-        headers.insert(HeaderName::from_static(X_REQUEST_ID), id.clone());
+        headers.insert(&X_REQUEST_ID, id.clone());
         id
     }
 
@@ -85,7 +91,7 @@ impl Origin {
         if !self.by_proxy {
             return id_value(trace);
         }
-        let mut given = head.get_all(X_REQUEST_ID).iter();
+        let mut given = head.get_all(&X_REQUEST_ID).iter();
         let fit = |id: &&HeaderValue| {
             (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
@@ -139,7 +145,7 @@ fn follow<T>(
 }
 
 /// The items of a header's comma lists from the last to the first; `None` for one that is no text.
-fn values_backwards<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'h str>> {
+fn values_backwards<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'h str>> + use<'h> {
     let lists = headers.get_all(name).iter().rev();
     lists.flat_map(|list| {
         let text = list.to_str().ok();
@@ -185,6 +191,11 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FORWARDED: &str = "forwarded";
+    const X_FORWARDED_FOR: &str = "x-forwarded-for";
+    const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+    const X_REQUEST_ID: &str = "x-request-id";
 
     fn proxies() -> TrustedProxies {
         ["10.0.0.0/8", "fd00::/8"].into_iter().map(|text| text.parse::<roadstead_config::Network>().unwrap()).collect()

@@ -14,6 +14,7 @@ use crate::{
 const CLAIMS: &str = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.test\r\n\
     X-Forwarded-Client-Cert: Subject=CN=admin\r\nForwarded: for=198.51.100.1\r\nX-Real-Ip: 198.51.100.1\r\n\
     X-Request-Id: mine\r\nX-Envoy-Internal: true\r\n\
+    X_Forwarded_For: 198.51.100.1\r\nX-Forwarded_Proto: https\r\n\
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\n";
 
 /// A workload that answers with the headers that it was handed, in order of their names.
@@ -78,7 +79,9 @@ async fn what_a_trusted_proxy_says_is_believed() {
     ] {
         assert_eq!(value(text, name), Some(said), "{text}");
     }
-    assert_eq!(value(text, "forwarded"), None);
+    for name in ["forwarded", "x_forwarded_for", "x-forwarded_proto"] {
+        assert_eq!(value(text, name), None, "{name}");
+    }
     let got = shown(&host, "X-Forwarded-For: 198.51.100.1, 203.0.113.7, 10.0.0.9\r\n").await;
     assert_eq!(value(got.text(), "x-forwarded-for"), Some("203.0.113.7"));
 }
