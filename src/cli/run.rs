@@ -251,4 +251,20 @@ mod tests {
         assert!(run.http_addr.ip().is_loopback(), "{}", run.http_addr);
         assert!(run.admin_addr.ip().is_loopback(), "{}", run.admin_addr);
     }
+
+    #[test]
+    fn proxies_are_trusted_by_their_networks() {
+        let parse = |flags: &[&str]| Line::try_parse_from([&["roadstead", "app.yaml"], flags].concat());
+        let run =
+            parse(&["--trusted-proxies", "10.0.0.0/8,fd00::/8", "--proxy-protocol"]).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(run.run.trusted_proxies.len(), 2);
+        for (flags, why) in [
+            (&["--proxy-protocol"][..], "--trusted-proxies"),
+            (&["--trusted-proxies", "10.1.0.0/8"], "write 10.0.0.0/8"),
+            (&["--trusted-proxies", "everybody"], "is no network such as"),
+        ] {
+            let error = parse(flags).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(why), "{flags:?}: {error}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         host: host.into(),
         path: "/".into(),
         timeout: "10s".into(),
-        limits: "{}".into(),
+        limits: String::new(),
         component: component.into(),
         component_lines: String::new(),
     }
@@ -42,7 +42,7 @@ impl Trigger {
 
     /// `spec.limits`, in braces.
     pub fn limits(self, limits: &str) -> Self {
-        Self { limits: limits.into(), ..self }
+        Self { limits: format!("  limits: {limits}\n"), ..self }
     }
 
     /// A further line of the component.
@@ -67,8 +67,7 @@ spec:
       - pathType: Prefix
         path: {path}
   timeout: {timeout}
-  limits: {limits}
-  template:
+{limits}  template:
     spec:
       hostInterfaces:
         - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}

@@ -143,7 +143,9 @@ async fn a_client_is_known_by_the_proxy_protocol_of_envoy() {
 
 #[tokio::test]
 async fn limits_of_a_manifest_are_kept() {
-    let manifest = trigger("gateway", "probe.test", "probe-gateway").limits("{concurrentRequests: 1}").yaml();
+    let manifest = trigger("gateway", "probe.test", "probe-gateway")
+        .limits("{concurrentRequests: 1, requestsPerSecond: 100}")
+        .yaml();
     let host = Host::start(&manifest);
     let client = host.client("probe.test");
     let first = tokio::spawn(client.get("/sleep?ms=60000").try_send());
@@ -155,4 +157,7 @@ async fn limits_of_a_manifest_are_kept() {
     assert_eq!(host.metric("roadstead_instances_created_total", &["gateway"]).await, 1.0);
     assert_eq!(access_line(&host, "/headers").await["response_flags"], "RL");
     first.abort();
+    let shown = host.workload("gateway").await["trigger"].clone();
+    let shown = ["requests_per_second", "burst", "concurrent_requests"].map(|field| shown[field].as_u64());
+    assert_eq!(shown, [Some(100), Some(100), Some(1)]);
 }

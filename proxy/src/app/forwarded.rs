@@ -83,6 +83,27 @@ mod tests {
 
     use super::*;
 
+    /// Every text is read in the time that its length takes, as something.
+    #[test]
+    fn no_text_is_too_strange() {
+        let alphabet =
+            [",", ";", "=", "\"", "\\", "for", "proto=https", "[", "]", ":", "::1", "1.2.3.4", " ", "\u{e9}"];
+        // A generator of the usual kind (Knuth's MMIX): the same texts in every run.
+        let mut state = 1_u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for _ in 0..20_000 {
+            let text: String = (0..next(24)).map(|_| alphabet[next(alphabet.len())]).collect();
+            let mut headers = HeaderMap::new();
+            headers.append("forwarded", HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            let elements = elements_backwards(headers.get_all("forwarded")).count();
+            assert!((1..=text.matches(',').count() + 1).contains(&elements), "{text}");
+            node_address(&text);
+        }
+    }
+
     #[test]
     fn elements_are_read_from_the_last_on() {
         let mut headers = HeaderMap::new();

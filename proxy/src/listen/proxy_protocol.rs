@@ -186,6 +186,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_header_with_another_byte_is_read_or_refused() {
+        let v4 = version_2(0x21, 0x11, &[203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 0, 80]);
+        for header in [&b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\n"[..], &v4] {
+            for (place, byte) in (0..header.len()).flat_map(|place| (0..=255).map(move |byte| (place, byte))) {
+                let mut changed = header.to_vec();
+                changed[place] = byte;
+                let mut rest = &changed[..];
+                match read(&mut rest).await {
+                    // A shorter length of version 2 is the only way to leave something.
+                    Ok(_) => assert!(rest.is_empty() || place == 15, "{place} {byte}"),
+                    Err(error) => assert!(!error.to_string().is_empty()),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn no_beginning_of_a_header_is_one() {
         let v4 = version_2(0x21, 0x11, &[203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 0, 80]);
         for header in [&b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\n"[..], &v4] {
