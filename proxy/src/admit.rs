@@ -216,6 +216,20 @@ mod tests {
         assert!((0..1000).all(|_| slow.take().is_ok()));
     }
 
+    /// What threads take together is the burst, and one for each second that it lasts.
+    #[test]
+    fn threads_do_not_take_more_together() {
+        let share = share(1, 1000);
+        let begun = Instant::now();
+        let take = || {
+            let share = share.clone();
+            std::thread::spawn(move || (0..1000).filter(|_| share.take().is_ok()).count())
+        };
+        let taken: usize = [(); 4].map(|()| take()).into_iter().map(|thread| thread.join().unwrap()).sum();
+        let earned = usize::try_from(begun.elapsed().as_secs()).unwrap();
+        assert!((1000..=1001 + earned).contains(&taken), "{taken}");
+    }
+
     #[test]
     fn a_place_comes_back() {
         let limits = RequestLimits { rate: None, concurrent: Some(number(2)) };

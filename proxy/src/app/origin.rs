@@ -16,10 +16,11 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Longest text of an IP address.
 const ADDRESS_BYTES: usize = 39;
 
-// Made once: every request gets these.
+// Made once: every request gets these or is asked for them.
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Who sent a request, and how, as far as it can be believed.
 #[derive(Debug, Clone)]
@@ -113,10 +114,9 @@ impl Origin {
     /// How long the sender itself waits. Anybody may wait for less than the trigger's timeout: a gRPC client says so
     /// in a header of its own, a proxy in Envoy's.
     pub(super) fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let of_caller = text("grpc-timeout").and_then(grpc_timeout);
+        let of_caller = headers.get(&GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
         let of_proxy = || {
-            let milliseconds = text("x-envoy-expected-rq-timeout-ms").and_then(digits)?;
+            let milliseconds = headers.get("x-envoy-expected-rq-timeout-ms")?.to_str().ok().and_then(digits)?;
             (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
         };
         match (of_caller, self.by_proxy.then(of_proxy).flatten()) {
