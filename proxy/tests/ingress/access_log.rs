@@ -3,11 +3,14 @@
 use std::{
     io,
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
+
+use roadstead_runtime::{CallError, FaultKind};
 
 use crate::{
     client::Client,
-    host::{Host, soon, telling},
+    host::{Host, binding, soon, telling, workload},
 };
 
 /// What all tests of this process log. Touched before the first event, or tracing might remember that nobody wants
@@ -89,4 +92,36 @@ async fn every_request_has_its_line() {
     assert!(!served.contains("secret"), "{served}");
     let refused = [r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#, r#""response_flags":"DPE""#];
     line_with(&[&refused[..], &[r#""client":"127.0.0.1""#]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_says_why_a_request_ended() {
+    let host = Host::start().await;
+    let trapping = workload(|_, _| async { Err(CallError::fault(FaultKind::Trap, "unreachable")) });
+    host.bind("team/flags-trap", "a.test", "/flags-trap", trapping);
+    host.bind("team/flags-gone", "a.test", "/flags-gone", workload(|_, _| std::future::pending()));
+    let mut late = binding("team/flags-late", "a.test", "/flags-late", None);
+    late.target = Some(workload(|_, _| std::future::pending()));
+    late.timeout = Duration::from_millis(50);
+    host.try_bind(late).unwrap();
+    host.try_bind(binding("team/flags-down", "a.test", "/flags-down", None)).unwrap();
+    let mut client = Client::connect(&host).await;
+    for path in ["/flags-trap", "/flags-late", "/flags-down", "/flags-nowhere"] {
+        client.get(path).await;
+    }
+    client.send("GET /flags-gone HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="flags-gone"}"#, 1.0).await;
+    drop(client);
+    for (path, reason, flags) in [
+        ("/flags-trap", "trap", "UC"),
+        ("/flags-late", "deadline", "UT"),
+        ("/flags-down", "no-replica", "UH"),
+        ("/flags-nowhere", "no-route", "NR"),
+        ("/flags-gone", "client-gone", "DC"),
+    ] {
+        let line = line_with(&[&format!(r#""path":"{path}""#)]).await;
+        for field in [format!(r#""reason":"{reason}""#), format!(r#""response_flags":"{flags}""#)] {
+            assert!(line.contains(&field), "{field} is not in {line}");
+        }
+    }
 }
