@@ -5,7 +5,7 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use roadstead_config::{HostName, HostPattern, PathMatch, PathMatchKind};
+use roadstead_config::{HostName, HostPattern, PathMatch, PathMatchKind, manifest::RequestLimits};
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{HostHandler, TriggerBinding, WorkloadId};
 use tokio::runtime::Runtime;
@@ -29,6 +29,7 @@ fn router(runtime: &Runtime, routes: usize) -> DynamicRouter {
             host: HostPattern::Exact(HostName::from_authority(&format!("host-{host}.bench.test")).unwrap()),
             paths,
             timeout: Duration::from_secs(10),
+            limits: RequestLimits::default(),
             target: None,
         };
         server.bind(binding).unwrap();

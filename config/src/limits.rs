@@ -157,6 +157,8 @@ limits! {
     body_bytes_max = 33_554_432 Bytes;
     /// Open connections of the ingress.
     connections_max = 10_000 Count;
+    /// Open connections of one client address; of IPv6 the first 64 bits count. Trusted proxies have no such bound.
+    connections_per_client_max = 1_000 Count;
     /// Requests that one connection may carry before it is closed; on HTTP/2 those under way then may finish.
     requests_per_connection_max = 10_000 Count;
     /// Concurrent streams of an HTTP/2 connection.
@@ -181,6 +183,13 @@ limits! {
     instances_max = 1_000 Count;
     /// Instances alive at a time of all workloads of one namespace; one with several memories counts for each.
     tenant_instances_max = 500 Count;
+    /// Requests to all triggers of one namespace that are answered at a time; 0: no limit.
+    tenant_requests_max = 0 Count;
+    /// Requests a second to all triggers of one namespace; 0: no limit.
+    tenant_requests_per_second_max = 0 Count;
+    /// Requests to all triggers of one namespace that may come at once after a while without any, where there are so
+    /// many a second; 0: as many as in a second.
+    tenant_requests_burst_max = 0 Count;
     /// Fresh instances alive at a time for one workload.
     workload_instances_max = 256 Count;
     /// Time that a component with a pool has to make its first instance.

@@ -80,9 +80,28 @@ pub struct HttpTrigger {
     pub paths: Vec<PathMatch>,
     /// Bound of the whole HTTP exchange; [`TRIGGER_TIMEOUT_DEFAULT`] when the manifest names none.
     pub timeout: Duration,
+    /// None when the manifest names none.
+    pub limits: RequestLimits,
     pub replicas: u32,
     pub deploy_policy: DeployPolicy,
     pub template: Template,
+}
+
+/// How many requests may come in. `spec.limits` of a trigger is an extension of ours to the published kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestLimits {
+    /// `requestsPerSecond` and `burst`.
+    pub rate: Option<RequestRate>,
+    /// Requests that are answered at a time (`concurrentRequests`).
+    pub concurrent: Option<NonZeroU32>,
+}
+
+/// A rate of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRate {
+    pub per_second: NonZeroU32,
+    /// Requests that may come at once after a while without any.
+    pub burst: NonZeroU32,
 }
 
 /// `WorkloadDeployment`: replicas of a workload.

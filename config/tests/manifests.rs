@@ -151,6 +151,23 @@ fn a_trigger_has_defaults() {
 }
 
 #[test]
+fn a_trigger_has_the_limits_that_are_written() {
+    let limits = |written: &str| {
+        let text = format!(
+            "apiVersion: control.cosmonic.io/v1alpha1\nkind: HTTPTrigger\nmetadata: {{name: a}}\nspec:\n  ingress: \
+             {{host: a.test}}\n  {written}\n  template: {{spec: {{components: [{{name: c, image: file:c.wasm}}]}}}}\n"
+        );
+        let [Document::HttpTrigger(trigger)] = &documents(&text)[..] else { panic!("one trigger") };
+        let rate = trigger.limits.rate.map(|rate| (rate.per_second.get(), rate.burst.get()));
+        (rate, trigger.limits.concurrent.map(NonZeroU32::get))
+    };
+    assert_eq!(limits(""), (None, None));
+    assert_eq!(limits("limits: {}"), (None, None));
+    assert_eq!(limits("limits: {requestsPerSecond: 10}"), (Some((10, 10)), None));
+    assert_eq!(limits("limits: {requestsPerSecond: 10, burst: 3, concurrentRequests: 2}"), (Some((10, 3)), Some(2)));
+}
+
+#[test]
 fn bad_manifests_get_exact_messages() {
     let cases: Vec<&str> = BAD.split("### ").skip(1).collect();
     assert!(cases.len() >= 40, "{} cases", cases.len());

@@ -3,22 +3,26 @@
 
 mod body;
 mod exchange;
+mod forwarded;
+mod origin;
 mod record;
 mod request;
 mod response;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use http::uri::Scheme;
 use pingora_core::{
     Error, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
     protocols::http::v2::server::default_h2_options, server::configuration::ServerConf, upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
-use roadstead_config::Limits;
+use roadstead_config::{Limits, TrustedProxies};
 use roadstead_runtime::Call;
 
 use crate::{
+    admit::Admission,
     clock,
     facts::ConnectionFacts,
     io::Connection,
@@ -28,6 +32,7 @@ use crate::{
     route::DynamicRouter,
 };
 use exchange::{Exchange, Failure};
+use origin::Origin;
 pub(crate) use record::Record;
 use request::Received;
 
@@ -41,6 +46,7 @@ pub(crate) struct Ingress {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl Ingress {
@@ -64,14 +70,15 @@ impl Ingress {
 
     /// Answers one request; `Err` ends the connection or the stream without a clean end.
     async fn serve(&self, session: &mut Session) -> pingora_core::Result<()> {
-        let mut record = Record::new(self.metrics.clone(), self.lifecycle.enter());
+        let peer = peer(session);
+        let mut record = Record::new(self.metrics.clone(), peer, self.lifecycle.enter());
         let problem = wants_problem(session.req_header().headers.get_all(http::header::ACCEPT));
         session.set_read_timeout(None);
         if session.is_http2() {
             // On HTTP/1 the connection itself bounds each write.
             session.set_write_timeout(Some(Duration::from_millis(self.limits.write_stall_ms)));
         }
-        let outcome = match self.answer(session, &mut record).await {
+        let outcome = match self.answer(session, peer, &mut record).await {
             Ok(()) => Ok(()),
             Err(Failure::Refused(refusal)) => {
                 let answer = Answer::from(&refusal);
@@ -89,10 +96,12 @@ impl Ingress {
         outcome
     }
 
-    async fn answer(&self, session: &mut Session, record: &mut Record) -> Result<(), Failure> {
+    async fn answer(&self, session: &mut Session, peer: Option<IpAddr>, record: &mut Record) -> Result<(), Failure> {
         record.connection(ConnectionFacts::of(session).cloned());
-        record.method(session.req_header().method.clone());
-        let received = Received::read(session.req_header(), &self.limits)?;
+        let head = session.req_header();
+        record.request_line(head.method.clone(), head.version);
+        let origin = Origin::read(peer, scheme(session), &head.headers, &self.proxies);
+        let received = Received::read(head, origin, &self.limits)?;
         record.target(&received);
         if let Some(tls) = ConnectionFacts::of(session).and_then(|facts| facts.tls.as_ref())
             && !tls.admits(&received.host)
@@ -105,7 +114,9 @@ impl Ingress {
             return Err(Refusal::BodyTooLarge.into());
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
-        let call = Call { deadline: clock::from_now(route.timeout), trace: received.trace.clone() };
+        let _admitted = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
+        let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
+        let call = Call { deadline: clock::from_now(timeout), trace: received.trace.clone() };
         if received.expects_continue && !session.is_body_empty() {
             // pingora takes the response that precedes the body for the last of the connection.
             let keepalive = session.get_keepalive();
@@ -136,6 +147,17 @@ impl Ingress {
         // What the client is still sent is worth a moment, not a stall.
         let _ = tokio::time::timeout(exchange::PARTING_TIME, session.as_downstream_mut().shutdown()).await;
     }
+}
+
+/// The address that the connection comes from: the socket's, or what a PROXY header said.
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
+}
+
+/// How the request came over the connection.
+fn scheme(session: &Session) -> Scheme {
+    let encrypted = ConnectionFacts::of(session).is_some_and(|facts| facts.tls.is_some());
+    if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
 }
 
 #[async_trait]

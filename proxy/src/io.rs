@@ -8,6 +8,7 @@ mod transport;
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
@@ -56,6 +57,7 @@ pub(crate) struct Connection {
     stall: Option<Pin<Box<Sleep>>>,
     stalled: bool,
     linger: Option<Linger>,
+    peer: IpAddr,
     digest: Arc<SocketDigest>,
     facts: Option<Arc<ProxyDigest>>,
 }
@@ -83,12 +85,17 @@ struct Linger {
 }
 
 impl Connection {
-    /// Takes an accepted client, of whom `facts` are known.
-    pub(crate) fn new(transport: Transport, facts: ConnectionFacts, limits: &Limits) -> Self {
+    /// Takes an accepted client, whose address is, or speaks for, `peer`, and of whom `facts` are known.
+    pub(crate) fn new(
+        transport: Transport,
+        peer: std::net::SocketAddr,
+        facts: ConnectionFacts,
+        limits: &Limits,
+    ) -> Self {
         let socket = transport.socket();
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-        // Failure only means that the digest asks the socket itself.
-        let _ = digest.peer_addr.set(socket.peer_addr().ok().map(SocketAddr::Inet));
+        // It is new, so it has none yet. From here requests learn where they come from.
+        let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
         Self {
             transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, transport),
             protocols: Protocols::of(&facts),
@@ -98,9 +105,15 @@ impl Connection {
             stall: None,
             stalled: false,
             linger: None,
+            peer: peer.ip().to_canonical(),
             digest: Arc::new(digest),
             facts: facts.into_digest(),
         }
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether the body under way broke its framing, which is why reading it failed.

@@ -4,6 +4,7 @@
 //! (`app`); what goes wrong becomes an answer in one place (`respond`). The crate knows neither wasmtime nor NATS,
 //! and no other crate knows pingora.
 
+mod admit;
 mod app;
 mod clock;
 mod facts;

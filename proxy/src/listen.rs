@@ -1,13 +1,15 @@
 //! From the listening socket to connections, each with a task of its own: how many there may be, and what becomes of
 //! one between its requests. It reads no request.
 
+mod clients;
 mod h2;
+mod proxy_protocol;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession};
 use pingora_proxy::HttpProxy;
-use roadstead_config::Limits;
+use roadstead_config::{Limits, TrustedProxies};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -23,6 +25,8 @@ use crate::{
     respond::{Answer, Refusal},
     tls::TlsServer,
 };
+use clients::ClientConnection;
+pub(crate) use clients::Clients;
 
 /// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -33,14 +37,33 @@ pub(crate) struct Serving {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) proxies: TrustedProxies,
+    /// Trusted proxies begin each connection with a PROXY header.
+    pub(crate) proxy_protocol: bool,
     /// The connections that there may be more of, over all addresses.
     pub(crate) free: Arc<Semaphore>,
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// Places for all connections that there may be.
 pub(crate) fn places(limits: &Limits) -> Arc<Semaphore> {
     let permits = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     Arc::new(Semaphore::new(permits))
+}
+
+/// Why a connection is closed before it said anything; the text is the label of the metric.
+enum Rejected {
+    ProxyProtocol,
+    ClientConnectionsMax,
+}
+
+impl Rejected {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => "proxy-protocol",
+            Self::ClientConnectionsMax => "connections-per-client-max",
+        }
+    }
 }
 
 /// Takes connections until the host drains; with `tls` they are encrypted.
@@ -51,8 +74,8 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, s
             () = serving.lifecycle.draining.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
@@ -64,14 +87,20 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, s
             serving.metrics.refused.with_label_values(&["connections-max"]).inc();
             continue;
         };
-        let connection = Arc::clone(&serving).run(socket, tls.clone(), permit);
+        let connection = Arc::clone(&serving).run(socket, peer, tls.clone(), permit);
         serving.lifecycle.connections.spawn(connection);
     }
 }
 
 impl Serving {
     /// One connection, from its first byte to its close.
-    async fn run(self: Arc<Self>, socket: TcpStream, tls: Option<Arc<TlsServer>>, permit: OwnedSemaphorePermit) {
+    async fn run(
+        self: Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        tls: Option<Arc<TlsServer>>,
+        permit: OwnedSemaphorePermit,
+    ) {
         self.metrics.connections.inc();
         let _open = scopeguard(|| self.metrics.connections.dec());
         let _permit = permit;
@@ -80,11 +109,44 @@ impl Serving {
         tokio::select! {
             biased;
             () = self.lifecycle.cut.cancelled() => {}
-            () = self.serve(socket, tls.as_deref()) => {}
+            () = self.admit_and_serve(socket, peer, tls.as_deref()) => {}
         }
     }
 
-    async fn serve(&self, socket: TcpStream, tls: Option<&TlsServer>) {
+    async fn admit_and_serve(&self, mut socket: TcpStream, peer: SocketAddr, tls: Option<&TlsServer>) {
+        match self.admit(&mut socket, peer).await {
+            Ok((client, _counted)) => self.serve(socket, client, tls).await,
+            Err(rejected) => self.metrics.refused.with_label_values(&[rejected.label()]).inc(),
+        }
+    }
+
+    /// Finds out who the client is, and whether it may have another connection. The connections of a trusted proxy are
+    /// those of many clients.
+    async fn admit(
+        &self,
+        socket: &mut TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(SocketAddr, Option<ClientConnection>), Rejected> {
+        let mut client = peer;
+        if self.proxy_protocol && self.proxies.contains(peer.ip()) {
+            let patience = Duration::from_millis(self.limits.header_timeout_ms);
+            match timeout(patience, proxy_protocol::read(socket)).await {
+                Ok(Ok(source)) => client = source.unwrap_or(peer),
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "a connection has no PROXY header");
+                    return Err(Rejected::ProxyProtocol);
+                }
+                Err(_) => return Err(Rejected::ProxyProtocol),
+            }
+        }
+        if self.proxies.contains(client.ip()) {
+            return Ok((client, None));
+        }
+        let counted = self.clients.enter(client.ip()).ok_or(Rejected::ClientConnectionsMax)?;
+        Ok((client, Some(counted)))
+    }
+
+    async fn serve(&self, socket: TcpStream, client: SocketAddr, tls: Option<&TlsServer>) {
         let mut facts = ConnectionFacts::default();
         let transport = match tls {
             None => Transport::Plain(socket),
@@ -94,7 +156,7 @@ impl Serving {
                 Transport::Tls(Box::new(stream))
             }
         };
-        let mut connection = Box::new(Connection::new(transport, facts, &self.limits));
+        let mut connection = Box::new(Connection::new(transport, client, facts, &self.limits));
         let shutdown = self.lifecycle.shutdown.subscribe();
         let mut requests_left = u32::try_from(self.limits.requests_per_connection_max).unwrap_or(u32::MAX);
         let mut first = true;
@@ -122,7 +184,7 @@ impl Serving {
     /// Answers what pingora must not see.
     async fn refuse(&self, connection: &mut Connection, refusal: &Refusal) {
         let answer = Answer::from(refusal);
-        Record::of_refused_head(&self.metrics, &answer);
+        Record::of_refused_head(&self.metrics, Some(connection.peer()), &answer);
         let stall = Duration::from_millis(self.limits.write_stall_ms);
         // The client is going to be cut off; whether it still reads why is its own affair.
         let _ = timeout(stall, connection.close_with(answer.to_closing_message().as_bytes())).await;

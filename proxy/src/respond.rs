@@ -1,6 +1,6 @@
 //! The one table from a situation to what the caller sees of it. It decides nothing: who calls it has decided.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -9,10 +9,12 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use roadstead_runtime::CallError;
 
+use crate::admit::OverLimit;
+
 /// Names the situation for programs.
 const ERROR_HEADER: &str = "x-roadstead-error";
-/// What a caller is told to wait before it tries again, in seconds.
-const RETRY_AFTER_S: &str = "1";
+/// What a caller is told to wait where nobody knows how long, in seconds.
+const RETRY_AFTER_S: u64 = 1;
 /// RFC 9457.
 const PROBLEM_TYPE: &str = "application/problem+json";
 
@@ -39,6 +41,8 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The trigger has no running replica.
     NoReplica,
+    /// The trigger, or its tenant, has as many requests as it may.
+    OverLimit(OverLimit),
     /// The call into the workload failed.
     Call(CallError),
 }
@@ -50,16 +54,23 @@ pub(crate) struct Answer {
     /// A short stable name: header, metric label and log field.
     pub(crate) kind: &'static str,
     message: Cow<'static, str>,
-    retry: bool,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Answer {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, kind, message: message.into(), retry: false }
+        Self { status, kind, message: message.into(), retry_after: None }
     }
 
     fn retry(self) -> Self {
-        Self { retry: true, ..self }
+        Self { retry_after: Some(RETRY_AFTER_S), ..self }
+    }
+
+    /// Whoever comes back after whole seconds comes back late enough.
+    fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(RETRY_AFTER_S)), ..self }
     }
 }
 
@@ -95,7 +106,32 @@ impl From<&Refusal> for Answer {
                 Self::new(S::SERVICE_UNAVAILABLE, "no-replica", "the workload has no running replica; try again later")
                     .retry()
             }
+            Refusal::OverLimit(over) => Self::from(over),
             Refusal::Call(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&OverLimit> for Answer {
+    fn from(over: &OverLimit) -> Self {
+        let answer = |kind, message: &'static str| Self::new(StatusCode::TOO_MANY_REQUESTS, kind, message);
+        match over {
+            OverLimit::TriggerRate(wait) => {
+                answer("trigger-rate", "the trigger has had as many requests as it may; try again later")
+                    .retry_after(*wait)
+            }
+            OverLimit::TriggerConcurrency => {
+                answer("trigger-concurrency", "the trigger has as many requests at a time as it may; try again later")
+                    .retry()
+            }
+            OverLimit::TenantRate(wait) => {
+                answer("tenant-rate", "the namespace has had as many requests as it may; try again later")
+                    .retry_after(*wait)
+            }
+            OverLimit::TenantConcurrency => {
+                answer("tenant-concurrency", "the namespace has as many requests at a time as it may; try again later")
+                    .retry()
+            }
         }
     }
 }
@@ -140,8 +176,8 @@ impl Answer {
         head.insert_header(header::CONTENT_TYPE, media_type)?;
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
         head.insert_header(ERROR_HEADER, self.kind)?;
-        if self.retry {
-            head.insert_header(header::RETRY_AFTER, RETRY_AFTER_S)?;
+        if let Some(seconds) = self.retry_after {
+            head.insert_header(header::RETRY_AFTER, seconds)?;
         }
         let bodiless = session.req_header().method == http::Method::HEAD;
         let session = session.as_downstream_mut();

@@ -13,7 +13,10 @@ use arc_swap::ArcSwap;
 use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind};
 use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
 
-use crate::metrics::{Metrics, TriggerMetrics};
+use crate::{
+    admit::{Admission, Share},
+    metrics::{Metrics, TriggerMetrics},
+};
 use trie::{Reach, Trie};
 
 /// The routes of an ingress. Copies share one table.
@@ -34,6 +37,8 @@ struct Shared {
 struct Claim {
     host: HostPattern,
     paths: Vec<PathMatch>,
+    /// What the owner has used of its limits.
+    share: Option<Arc<Share>>,
 }
 
 /// Hosts by their labels from the right.
@@ -53,6 +58,8 @@ struct Host {
 pub(crate) struct Route {
     pub(crate) owner: WorkloadId,
     pub(crate) timeout: Duration,
+    /// `None` where neither the trigger nor its tenant has limits of requests.
+    pub(crate) admission: Option<Admission>,
     /// `None` while no replica runs.
     pub(crate) target: Option<Arc<dyn Dispatch>>,
     pub(crate) metrics: TriggerMetrics,
@@ -75,21 +82,31 @@ impl DynamicRouter {
     }
 
     /// Claims the routes of a binding, all or nothing, in place of what its owner had.
-    pub(crate) fn bind(&self, binding: TriggerBinding, metrics: &Metrics) -> Result<(), BindError> {
+    pub(crate) fn bind(
+        &self,
+        binding: TriggerBinding,
+        tenant: Option<Arc<Share>>,
+        metrics: &Metrics,
+    ) -> Result<(), BindError> {
         let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.shared.table.load());
         if let Some(claim) = owners.get(&binding.owner) {
             table.remove(claim);
         }
-        let TriggerBinding { owner, host, paths, timeout, target } = binding;
-        let route = Arc::new(Route { metrics: metrics.trigger(&owner), owner: owner.clone(), timeout, target });
+        let TriggerBinding { owner, host, paths, timeout, limits, target } = binding;
+        // Limits that stay the same go on where they are: a deployment does not give a burst away.
+        let share = owners.get(&owner).and_then(|claim| claim.share.clone()).filter(|share| share.limits() == limits);
+        let share = share.or_else(|| Share::new(limits));
+        let admission = Admission::new(share.clone(), tenant);
+        let metrics_of_owner = metrics.trigger(&owner);
+        let route = Arc::new(Route { metrics: metrics_of_owner, owner: owner.clone(), timeout, admission, target });
         if let Err(error) = table.insert(&host, &paths, &route) {
             if !owners.contains_key(&owner) {
                 metrics.forget(&owner);
             }
             return Err(error);
         }
-        owners.insert(owner, Claim { host, paths });
+        owners.insert(owner, Claim { host, paths, share });
         self.shared.table.store(Arc::new(table));
         Ok(())
     }
@@ -198,6 +215,8 @@ fn path_place(path: &PathMatch) -> (impl Iterator<Item = &str>, Reach) {
 
 #[cfg(test)]
 mod tests {
+    use roadstead_config::manifest::RequestLimits;
+
     use super::*;
 
     struct Bench {
@@ -221,9 +240,10 @@ mod tests {
                 host: host.parse().unwrap(),
                 paths: paths.iter().map(path).collect(),
                 timeout: Duration::from_secs(1),
+                limits: RequestLimits::default(),
                 target: None,
             };
-            self.router.bind(binding, &self.metrics).map_err(|error| error.to_string())
+            self.router.bind(binding, None, &self.metrics).map_err(|error| error.to_string())
         }
 
         fn find(&self, host: &str, path: &str) -> String {

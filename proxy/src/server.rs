@@ -2,15 +2,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use roadstead_config::TrustedProxies;
 use roadstead_runtime::{BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId};
 use tokio::net::TcpListener;
 
 use crate::{
+    admit::Tenants,
     app::Ingress,
     lifecycle::Lifecycle,
     listen::{self, Serving},
@@ -30,6 +32,10 @@ pub struct HttpServer {
     tls: Mutex<Option<(TcpListener, TlsFiles)>>,
     metrics: Arc<Metrics>,
     lifecycle: Arc<Lifecycle>,
+    proxies: TrustedProxies,
+    proxy_protocol: bool,
+    /// From the start on.
+    tenants: OnceLock<Tenants>,
 }
 
 impl HttpServer {
@@ -48,6 +54,9 @@ impl HttpServer {
             tls: Mutex::new(None),
             metrics: Arc::new(Metrics::new()?),
             lifecycle: Arc::new(Lifecycle::new()),
+            proxies: TrustedProxies::default(),
+            proxy_protocol: false,
+            tenants: OnceLock::new(),
         })
     }
 
@@ -60,6 +69,20 @@ impl HttpServer {
         self.tls_address = Some(address);
         self.tls = Mutex::new(Some((listener, files)));
         Ok(self)
+    }
+
+    /// Takes the word of these proxies about the clients for which they speak. Without it a client is whoever connects,
+    /// and what requests say about their way to here is dropped.
+    #[must_use]
+    pub fn with_trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Takes it that the trusted proxies begin each connection with a PROXY header (version 1 or 2), and closes those
+    /// of theirs that begin otherwise. Nobody else's connection may have one.
+    #[must_use]
+    pub fn with_proxy_protocol(self) -> Self {
+        Self { proxy_protocol: true, ..self }
     }
 
     /// The address for TLS, where there is one.
@@ -82,6 +105,7 @@ impl HostHandler for HttpServer {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listener) = listener else { return Ok(()) };
         self.metrics.register(&context.registry)?;
+        self.tenants.get_or_init(|| Tenants::new(&context.limits));
         let encrypted = self.tls.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut secure = None;
         if let Some((listener, files)) = encrypted {
@@ -93,14 +117,18 @@ impl HostHandler for HttpServer {
             limits: context.limits.clone(),
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
+            proxies: self.proxies.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let serving = Arc::new(Serving {
             proxy,
             free: listen::places(&context.limits),
+            clients: listen::Clients::new(context.limits.connections_per_client_max),
             limits: context.limits,
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
+            proxies: self.proxies.clone(),
+            proxy_protocol: self.proxy_protocol,
         });
         if let Some((listener, tls)) = secure {
             tokio::spawn(listen::accept(listener, Some(tls), serving.clone()));
@@ -110,7 +138,8 @@ impl HostHandler for HttpServer {
     }
 
     fn bind(&self, binding: TriggerBinding) -> Result<(), BindError> {
-        self.router.bind(binding, &self.metrics)
+        let tenant = self.tenants.get().and_then(|tenants| tenants.of(&binding.owner.namespace));
+        self.router.bind(binding, tenant, &self.metrics)
     }
 
     fn unbind(&self, owner: &WorkloadId) {

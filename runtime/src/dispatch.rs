@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use roadstead_config::{HostPattern, Limits, PathMatch};
+use roadstead_config::{HostPattern, Limits, PathMatch, manifest::RequestLimits};
 
 use crate::{Call, CallError, WorkloadId};
 
@@ -78,6 +78,8 @@ pub struct TriggerBinding {
     pub paths: Vec<PathMatch>,
     /// Bound of the whole exchange.
     pub timeout: Duration,
+    /// How many requests the owner wants at most.
+    pub limits: RequestLimits,
     /// Who answers; `None` while no replica runs (503).
     pub target: Option<Arc<dyn Dispatch>>,
 }

@@ -222,6 +222,7 @@ impl Host {
             host: trigger.host.clone(),
             paths: trigger.paths.clone(),
             timeout: trigger.timeout,
+            limits: trigger.limits,
             target,
         };
         handler.bind(binding).map_err(|source| DeployError::Route { place: trigger.place.clone(), source })

@@ -6,7 +6,7 @@ mod watch;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
-use roadstead_config::{Limits, ManifestSet, parse_duration};
+use roadstead_config::{Limits, ManifestSet, Network, parse_duration};
 use roadstead_plugins::{
     wasi_logging::TracingLogger,
     wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats},
@@ -49,6 +49,12 @@ pub(super) struct RunArguments {
     /// Address of /metrics, /healthz, /readyz and /status.
     #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
     admin_addr: SocketAddr,
+    /// Networks of the proxies in front, such as 10.0.0.0/8: what these say about their clients is believed.
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', env = "ROADSTEAD_TRUSTED_PROXIES")]
+    trusted_proxies: Vec<Network>,
+    /// Connections of the trusted proxies begin with a PROXY header (version 1 or 2), which names the client.
+    #[arg(long, requires = "trusted_proxies")]
+    proxy_protocol: bool,
     /// NATS server that carries the workloads' messages; without it they stay inside this process.
     #[arg(long, value_name = "URL", env = "ROADSTEAD_DATA_NATS_URL", hide_env_values = true)]
     data_nats_url: Option<String>,
@@ -194,7 +200,12 @@ async fn start(
         Some(url) => NatsMessaging::new(connect_nats(url).await?),
         None => Messaging::in_process(),
     };
-    let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr).await?;
+    let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr)
+        .await?
+        .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
+    if arguments.proxy_protocol {
+        http = http.with_proxy_protocol();
+    }
     if let Some((address, files)) = arguments.tls.listener() {
         http = http.with_tls(address, files).await?;
     }
@@ -248,5 +259,21 @@ mod tests {
         let run = Line::parse_from(["roadstead", "app.yaml"]).run;
         assert!(run.http_addr.ip().is_loopback(), "{}", run.http_addr);
         assert!(run.admin_addr.ip().is_loopback(), "{}", run.admin_addr);
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_their_networks() {
+        let parse = |flags: &[&str]| Line::try_parse_from([&["roadstead", "app.yaml"], flags].concat());
+        let run =
+            parse(&["--trusted-proxies", "10.0.0.0/8,fd00::/8", "--proxy-protocol"]).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(run.run.trusted_proxies.len(), 2);
+        for (flags, why) in [
+            (&["--proxy-protocol"][..], "--trusted-proxies"),
+            (&["--trusted-proxies", "10.1.0.0/8"], "write 10.0.0.0/8"),
+            (&["--trusted-proxies", "everybody"], "is no network such as"),
+        ] {
+            let error = parse(flags).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(why), "{flags:?}: {error}");
+        }
     }
 }

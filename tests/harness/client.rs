@@ -1,6 +1,9 @@
 //! An HTTP/1.1 client that reads like a conversation: `client.get("/x").send()`. A connection for each request.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -9,18 +12,24 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Frame, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::PATIENCE;
 
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
+    from: Option<IpAddr>,
     host: String,
 }
 
 pub struct RequestBuilder {
     address: SocketAddr,
+    from: Option<IpAddr>,
     request: http::request::Builder,
     body: BoxBody<Bytes, std::io::Error>,
 }
@@ -52,7 +61,12 @@ impl Drop for Leaving {
 
 impl Client {
     pub fn new(address: SocketAddr, host: &str) -> Self {
-        Self { address, host: host.into() }
+        Self { address, from: None, host: host.into() }
+    }
+
+    /// Connects from this address of the machine.
+    pub fn from(self, address: IpAddr) -> Self {
+        Self { from: Some(address), ..self }
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
@@ -65,7 +79,7 @@ impl Client {
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = Request::builder().method(method).uri(path).header("host", &self.host);
-        RequestBuilder { address: self.address, request, body: full(Bytes::new()) }
+        RequestBuilder { address: self.address, from: self.from, request, body: full(Bytes::new()) }
     }
 }
 
@@ -106,7 +120,15 @@ impl RequestBuilder {
     }
 
     async fn try_open(self) -> Result<Streaming, hyper::Error> {
-        let stream = TcpStream::connect(self.address).await.expect("cannot connect");
+        let stream = match self.from {
+            None => TcpStream::connect(self.address).await,
+            Some(from) => {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind((from, 0).into()).unwrap();
+                socket.connect(self.address).await
+            }
+        };
+        let stream = stream.expect("cannot connect");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = Leaving(tokio::spawn(async move {
             let _ = connection.await;

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod client;
 pub mod components;
+pub mod envoy;
 pub mod guests;
 pub mod host;
 pub mod manifest;

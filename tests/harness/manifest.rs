@@ -8,6 +8,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         host: host.into(),
         path: "/".into(),
         timeout: "10s".into(),
+        limits: String::new(),
         component: component.into(),
         component_lines: String::new(),
     }
@@ -21,6 +22,7 @@ pub struct Trigger {
     host: String,
     path: String,
     timeout: String,
+    limits: String,
     component: String,
     component_lines: String,
 }
@@ -38,6 +40,11 @@ impl Trigger {
         Self { timeout: timeout.into(), ..self }
     }
 
+    /// `spec.limits`, in braces.
+    pub fn limits(self, limits: &str) -> Self {
+        Self { limits: format!("  limits: {limits}\n"), ..self }
+    }
+
     /// A further line of the component.
     pub fn with(mut self, line: &str) -> Self {
         self.component_lines += &format!("          {line}\n");
@@ -45,7 +52,7 @@ impl Trigger {
     }
 
     pub fn yaml(&self) -> String {
-        let Self { namespace, name, host, path, timeout, component, component_lines } = self;
+        let Self { namespace, name, host, path, timeout, limits, component, component_lines } = self;
         format!(
             "\
 apiVersion: control.cosmonic.io/v1alpha1
@@ -60,7 +67,7 @@ spec:
       - pathType: Prefix
         path: {path}
   timeout: {timeout}
-  template:
+{limits}  template:
     spec:
       hostInterfaces:
         - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}

@@ -70,7 +70,7 @@ pub async fn python_within(patience: Duration, script: &str, arguments: &[&str])
 }
 
 /// A program that `cargo xtask setup` gets: where `variable` says, else where it puts it, else on PATH.
-fn tool(variable: &str, name: &str) -> PathBuf {
+pub fn tool(variable: &str, name: &str) -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools/python/bin").join(name);
     match std::env::var_os(variable) {
         Some(path) => path.into(),

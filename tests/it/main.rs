@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod bad_input;
+mod behind_envoy;
 mod bounds;
 mod cli;
 mod compiling;

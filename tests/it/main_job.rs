@@ -91,7 +91,7 @@ async fn a_bad_request_is_told_why() {
 
 #[tokio::test]
 async fn one_trace_goes_from_the_ingress_to_the_worker() {
-    let host = start(Options::default());
+    let host = start(Options::default().flag("--trusted-proxies", "127.0.0.0/8"));
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let traceparent = format!("00-{trace}-b7ad6b7169203331-01");
     let client = host.client("harborwatch.localhost");

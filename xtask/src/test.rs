@@ -96,8 +96,9 @@ fn tests(layout: &Layout, filter: Option<&str>, times: &mut Times) -> Result<()>
 
 /// Tells the tests where their peers and guests are.
 fn with_parts<'a>(layout: &Layout, cargo: &'a mut Command) -> Result<&'a mut Command> {
-    let parts = TestParts::ready(layout).context("no nats-server and Python: run `cargo xtask setup`")?;
+    let parts = TestParts::ready(layout).context("no nats-server, Envoy and Python: run `cargo xtask setup`")?;
     cargo.env("ROADSTEAD_TEST_NATS_SERVER", parts.nats_server);
+    cargo.env("ROADSTEAD_TEST_ENVOY", parts.envoy);
     cargo.env("ROADSTEAD_TEST_PYTHON", parts.python);
     Ok(cargo.env("ROADSTEAD_TEST_GUESTS", layout.test_guests()))
 }

@@ -1,22 +1,25 @@
 //! `HTTPTrigger.spec`: which requests, how long, and the template that answers them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use crate::{
     HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath,
     decode::{
-        At, Decoded, Decoder, Mapping,
+        At, Decoded, Decoder, INT32_MAX, Mapping,
         deployment::{self, DEPLOY_POLICIES},
         document::{Claim, ClaimedPath},
         workload::Scope,
     },
     diagnostic::{Spot, bare, reason},
     duration::{DurationError, parse_duration},
-    manifest::{DeployPolicy, Document, HttpTrigger, Metadata, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, Template},
+    manifest::{
+        DeployPolicy, Document, HttpTrigger, Metadata, RequestLimits, RequestRate, SourcePlace,
+        TRIGGER_TIMEOUT_DEFAULT, Template,
+    },
     node::{NodeKind, Schema},
 };
 
-const FIELDS: &[&str] = &["ingress", "timeout", "replicas", "deployPolicy", "hostSelector", "template"];
+const FIELDS: &[&str] = &["ingress", "timeout", "limits", "replicas", "deployPolicy", "hostSelector", "template"];
 /// What a host is, for messages.
 pub(crate) const HOST: &str = "a host name, *.SUFFIX or *";
 /// What a duration is, for messages.
@@ -34,6 +37,7 @@ pub(crate) struct Spec {
     host_place: SourcePlace,
     paths: Vec<PathMatch>,
     timeout: Duration,
+    limits: RequestLimits,
     replicas: u32,
     deploy_policy: DeployPolicy,
     template: Template,
@@ -41,13 +45,14 @@ pub(crate) struct Spec {
 
 impl Spec {
     pub(crate) fn into_document(self, metadata: Metadata) -> Document {
-        let Self { host, host_place, paths, timeout, replicas, deploy_policy, template } = self;
+        let Self { host, host_place, paths, timeout, limits, replicas, deploy_policy, template } = self;
         Document::HttpTrigger(HttpTrigger {
             metadata,
             host,
             host_place,
             paths,
             timeout,
+            limits,
             replicas,
             deploy_policy,
             template,
@@ -59,6 +64,7 @@ pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespa
     let m = d.mapping(at, FIELDS)?;
     let claim = d.required(&m, "ingress", "a mapping with a host").and_then(|at| ingress(d, &at));
     let timeout = d.optional(&m, "timeout", duration);
+    let limits = d.optional(&m, "limits", limits);
     let replicas = d.optional(&m, "replicas", |d, at| d.int32(at));
     let deploy_policy = d.optional(&m, "deployPolicy", |d, at| d.word(at, DEPLOY_POLICIES));
     let template = deployment::template(d, &m, Scope { namespace, bindings: Ok(&[]) });
@@ -77,6 +83,7 @@ pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespa
         host_place: claim.spot.place(),
         paths,
         timeout: timeout?.unwrap_or(TRIGGER_TIMEOUT_DEFAULT),
+        limits: limits?.unwrap_or_default(),
         replicas: replicas?.unwrap_or(1),
         deploy_policy: deploy_policy?.unwrap_or_default(),
         template,
@@ -104,6 +111,30 @@ fn no_certificates(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<()> {
     };
     let problem = d.problem(at, "certificates in a manifest", "none").help(Some(help.to_owned()));
     Err(d.report(problem))
+}
+
+fn limits(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<RequestLimits> {
+    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests"])?;
+    let per_second = d.optional(&m, "requestsPerSecond", at_least_one);
+    let burst = d.optional(&m, "burst", at_least_one);
+    let concurrent = d.optional(&m, "concurrentRequests", at_least_one);
+    let (per_second, burst, concurrent) = (per_second?, burst?, concurrent?);
+    if let (None, Some(_), Some(at)) = (per_second, burst, m.get("burst")) {
+        let problem = d.problem(&at, "a burst without a rate", "requestsPerSecond beside it");
+        return Err(d.report(problem));
+    }
+    let rate = per_second.map(|per_second| RequestRate { per_second, burst: burst.unwrap_or(per_second) });
+    Ok(RequestLimits { rate, concurrent })
+}
+
+/// A number of the published int32 fields that is not 0: elsewhere 0 stands for a default, here it would close the
+/// trigger.
+fn at_least_one(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<NonZeroU32> {
+    let number = d.int32(at)?;
+    NonZeroU32::new(number).ok_or_else(|| {
+        let problem = d.problem(at, at.node.describe(), format!("a whole number from 1 to {INT32_MAX}"));
+        d.report(problem.help(Some("leave the field out for no limit".to_owned())))
+    })
 }
 
 fn paths(d: &mut Decoder<'_>, m: &Mapping<'_>) -> Decoded<Vec<ClaimedPath>> {

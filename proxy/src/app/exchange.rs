@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
 
 use futures::FutureExt;
-use http::{Response, uri::Scheme};
+use http::Response;
 use http_body::Body;
 use http_body_util::BodyExt;
 use pingora_proxy::Session;
@@ -18,7 +18,7 @@ use super::{
     request::Received,
     response::{Asked, Prepared, prepare},
 };
-use crate::{facts::ConnectionFacts, lifecycle::Lifecycle, respond::Refusal};
+use crate::{lifecycle::Lifecycle, respond::Refusal};
 
 /// What a client gets to take the last bytes of a response that breaks off.
 pub(super) const PARTING_TIME: Duration = Duration::from_secs(1);
@@ -77,16 +77,11 @@ impl<'a> Exchange<'a> {
         *request.uri_mut() = received.uri;
         *request.headers_mut() = received.headers;
         let mut alarm = pin!(sleep_until(self.deadline));
-        let dispatched = AssertUnwindSafe(target.dispatch(request, self.scheme(), call)).catch_unwind();
+        let dispatched = AssertUnwindSafe(target.dispatch(request, received.origin.scheme, call)).catch_unwind();
         let response = self.wait(pin!(dispatched), &mut pump, alarm.as_mut()).await?;
         let response =
             response.unwrap_or_else(|_| Err(CallError::fault(FaultKind::HostPanic, "the dispatch panicked")))?;
         self.respond(response, asked, &mut pump, alarm, record).await
-    }
-
-    fn scheme(&self) -> Scheme {
-        let encrypted = ConnectionFacts::of(self.session).is_some_and(|facts| facts.tls.is_some());
-        if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Waits for the workload, moving the request's body meanwhile. What is there at once is taken at once: the other

@@ -1,9 +1,9 @@
 //! What is kept of a request for its metrics and its line in the access log. Both are written when the record is
 //! dropped, so that a request that is cut off anywhere is counted too.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use roadstead_config::HostName;
 use roadstead_runtime::TraceId;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use crate::{
 const PATH_BYTES_SHOWN: usize = 256;
 /// Bytes of a method that the log shows.
 const METHOD_BYTES_SHOWN: usize = 32;
+/// Bytes of a user agent that the log shows.
+const USER_AGENT_BYTES_SHOWN: usize = 128;
 /// The status of a request whose client left before there was one.
 const CLIENT_GONE: u16 = 499;
 
@@ -30,9 +32,13 @@ pub(crate) struct Record {
     started: Instant,
     connection: Option<Arc<ConnectionFacts>>,
     route: Option<Arc<Route>>,
+    client: Option<IpAddr>,
     method: Option<Method>,
+    version: Option<Version>,
     host: Option<HostName>,
     uri: Option<Uri>,
+    user_agent: Option<HeaderValue>,
+    id: Option<HeaderValue>,
     trace: Option<TraceId>,
     status: Option<u16>,
     reason: Option<&'static str>,
@@ -44,28 +50,32 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A request whose head has just been read.
-    pub(crate) fn new(metrics: Arc<Metrics>, under_way: RequestGuard) -> Self {
-        Self::begin(metrics, Some(under_way))
+    /// A request of `client` whose head has just been read.
+    pub(crate) fn new(metrics: Arc<Metrics>, client: Option<IpAddr>, under_way: RequestGuard) -> Self {
+        Self::begin(metrics, client, Some(under_way))
     }
 
     /// Remembers at once what was refused before it was a request.
-    pub(crate) fn of_refused_head(metrics: &Arc<Metrics>, answer: &Answer) {
-        let mut record = Self::begin(metrics.clone(), None);
+    pub(crate) fn of_refused_head(metrics: &Arc<Metrics>, client: Option<IpAddr>, answer: &Answer) {
+        let mut record = Self::begin(metrics.clone(), client, None);
         record.status(answer.status);
         record.reason = Some(answer.kind);
         record.finished = true;
     }
 
-    fn begin(metrics: Arc<Metrics>, under_way: Option<RequestGuard>) -> Self {
+    fn begin(metrics: Arc<Metrics>, client: Option<IpAddr>, under_way: Option<RequestGuard>) -> Self {
         Self {
             metrics,
             started: Instant::now(),
             connection: None,
             route: None,
+            client,
             method: None,
+            version: None,
             host: None,
             uri: None,
+            user_agent: None,
+            id: None,
             trace: None,
             status: None,
             reason: None,
@@ -80,11 +90,15 @@ impl Record {
         self.connection = facts;
     }
 
-    pub(super) fn method(&mut self, method: Method) {
+    pub(super) fn request_line(&mut self, method: Method, version: Version) {
         self.method = Some(method);
+        self.version = Some(version);
     }
 
     pub(super) fn target(&mut self, received: &Received) {
+        self.client = received.origin.client;
+        self.user_agent = received.headers.get(header::USER_AGENT).cloned();
+        self.id = Some(received.id.clone());
         self.host = Some(received.host.clone());
         self.uri = Some(received.uri.clone());
         self.trace = Some(received.trace.trace_id());
@@ -155,8 +169,10 @@ impl Drop for Record {
         let tls = self.tls();
         tracing::info!(
             target: "roadstead::access",
+            client = self.client.map(tracing::field::display),
             namespace,
             trigger,
+            protocol = self.version.map(protocol),
             method = shown(self.method.as_ref().map_or("", Method::as_str), METHOD_BYTES_SHOWN),
             host = self.host.as_ref().map_or("", HostName::as_str),
             path = shown(self.uri.as_ref().map_or("", Uri::path), PATH_BYTES_SHOWN),
@@ -164,11 +180,14 @@ impl Drop for Record {
             request_bytes = self.request_bytes,
             response_bytes = self.response_bytes,
             duration_ms = milliseconds(duration),
+            user_agent = self.user_agent.as_ref().map(user_agent).as_deref(),
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
             trace_id = self.trace.map(tracing::field::display),
             tls = tls.map(|tls| tls.version),
             server_name = tls.and_then(|tls| tls.server_name.as_ref()).map(HostName::as_str),
-            client = tls.and_then(|tls| tls.client.as_ref()).map(tracing::field::display),
+            client_certificate = tls.and_then(|tls| tls.client.as_ref()).map(tracing::field::display),
             reason = self.reason,
+            response_flags = self.reason.map_or("-", response_flags),
         );
     }
 }
@@ -176,6 +195,44 @@ impl Drop for Record {
 /// A duration in milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A version of HTTP as Envoy writes it.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "-",
+    }
+}
+
+/// The flag by which Envoy's access log names such an end, for those who have tools for it; `-` where it has none.
+fn response_flags(reason: &'static str) -> &'static str {
+    match reason {
+        "no-route" => "NR",
+        "no-replica" | "not-running" => "UH",
+        "deadline" => "UT",
+        "client-gone" => "DC",
+        "bad-request" | "target-too-long" | "headers-too-large" => "DPE",
+        "head-timeout" | "body-timeout" => "SI",
+        "trigger-rate" | "trigger-concurrency" | "tenant-rate" | "tenant-concurrency" => "RL",
+        "workload-busy" | "tenant-busy" | "host-busy" | "admission-timeout" => "UO",
+        "trap" | "stack-overflow" | "memory-limit" | "cpu-limit" | "exit" | "no-response" | "guest-error" => "UC",
+        "instantiation" | "host-panic" => "UF",
+        _ => "-",
+    }
+}
+
+/// The beginning of what a client calls itself, with whatever is not plain text escaped.
+fn user_agent(value: &HeaderValue) -> Cow<'_, str> {
+    match value.to_str() {
+        Ok(text) => shown(text, USER_AGENT_BYTES_SHOWN).into(),
+        Err(_) => {
+            let bytes = value.as_bytes().get(..USER_AGENT_BYTES_SHOWN).unwrap_or(value.as_bytes());
+            bytes.escape_ascii().to_string().into()
+        }
+    }
 }
 
 /// The beginning of a text that is ASCII.

@@ -1,6 +1,8 @@
 //! A request's head: from what pingora read to what a workload is handed, with everything checked that routing and
 //! the workload rely on. It touches no body.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{self, Entry},
@@ -10,6 +12,7 @@ use pingora_http::RequestHeader;
 use roadstead_config::{HostName, Limits, http::canonical_path};
 use roadstead_runtime::TraceContext;
 
+use super::origin::Origin;
 use crate::respond::Refusal;
 
 /// Headers that speak of one connection and go no further (RFC 9110, section 7.6.1), and `expect`, which is answered
@@ -37,7 +40,12 @@ pub(crate) struct Received {
     pub(crate) uri: Uri,
     /// What the workload sees; has `host`.
     pub(crate) headers: HeaderMap,
+    pub(crate) origin: Origin,
+    /// `x-request-id`, as the workload sees it.
+    pub(crate) id: HeaderValue,
     pub(crate) trace: TraceContext,
+    /// How long the sender waits, where it says so.
+    pub(crate) patience: Option<Duration>,
     /// The declared length of the body.
     pub(crate) length: Option<u64>,
     /// The client waits for leave before it sends the body.
@@ -46,7 +54,7 @@ pub(crate) struct Received {
 
 impl Received {
     /// Checks a head that pingora read.
-    pub(crate) fn read(head: &RequestHeader, limits: &Limits) -> Result<Self, Refusal> {
+    pub(crate) fn read(head: &RequestHeader, origin: Origin, limits: &Limits) -> Result<Self, Refusal> {
         if head.method == Method::CONNECT {
             return Err(Refusal::NotImplemented("this ingress opens no tunnels (CONNECT)"));
         }
@@ -58,12 +66,15 @@ impl Received {
         }
         let (host, authority) = authority(head)?;
         let uri = canonical_uri(&head.uri, limits)?;
-        let trace = trace(&head.headers);
+        let trace = origin.trace(&head.headers);
+        let patience = origin.patience(&head.headers);
         let length = head.headers.get(header::CONTENT_LENGTH).map(parse_length).transpose()?;
         let expectation = head.headers.get(header::EXPECT).filter(|_| head.version == Version::HTTP_11);
         let expects_continue = expectation.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let headers = forwarded_headers(head, authority);
-        Ok(Self { method: head.method.clone(), host, uri, headers, trace, length, expects_continue })
+        let mut headers = forwarded_headers(head, authority, &origin);
+        let id = origin.tell(&mut headers, &head.headers, trace.trace_id());
+        let method = head.method.clone();
+        Ok(Self { method, host, uri, headers, origin, id, trace, patience, length, expects_continue })
     }
 }
 
@@ -97,23 +108,18 @@ fn canonical_uri(uri: &Uri, limits: &Limits) -> Result<Uri, Refusal> {
     Ok(Uri::from(canonical))
 }
 
-fn trace(headers: &HeaderMap) -> TraceContext {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let given = text("traceparent").and_then(|parent| TraceContext::parse(parent, text("tracestate")));
-    given.unwrap_or_else(TraceContext::generate)
-}
-
 fn parse_length(value: &HeaderValue) -> Result<u64, Refusal> {
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).ok_or(Refusal::Malformed("content-length is not a number"))
 }
 
-/// The headers without those of the connection, and with `host`.
-fn forwarded_headers(head: &RequestHeader, authority: HeaderValue) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
+/// The headers without those of the connection and those that are not believed, and with `host`. There is room for
+/// what [`Origin::tell`] adds.
+fn forwarded_headers(head: &RequestHeader, authority: HeaderValue, origin: &Origin) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(header::HOST, authority);
     for (name, value) in &head.headers {
-        if name == header::HOST || is_hop_by_hop(name, &head.headers) {
+        if name == header::HOST || origin.withholds(name) || is_hop_by_hop(name, &head.headers) {
             continue;
         }
         if name == header::COOKIE {

@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (socket, _) = listener.accept().await.unwrap();
-    (Connection::new(Transport::Plain(socket), ConnectionFacts::default(), &Limits::default()), client)
+    let (socket, peer) = listener.accept().await.unwrap();
+    (Connection::new(Transport::Plain(socket), peer, ConnectionFacts::default(), &Limits::default()), client)
 }
 
 #[tokio::test]

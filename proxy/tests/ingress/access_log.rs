@@ -3,11 +3,14 @@
 use std::{
     io,
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
+
+use roadstead_runtime::{CallError, FaultKind};
 
 use crate::{
     client::Client,
-    host::{Host, soon, telling},
+    host::{Host, binding, soon, telling, workload},
 };
 
 /// What all tests of this process log. Touched before the first event, or tracing might remember that nobody wants
@@ -48,14 +51,17 @@ pub(crate) async fn line_with(parts: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_its_line() {
-    let host = Host::serving(telling()).await;
+    let host = Host::behind("127.0.0.0/8", |_| {}).await;
+    host.bind("team/app", "a.test", "/", telling());
     let mut client = Client::connect(&host).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     client
         .send(format!(
             "POST /{}?secret HTTP/1.1\r\nHost: A.test:80\r\nContent-Length: 3\r\n\
-             traceparent: 00-{trace}-b7ad6b7169203331-01\r\n\r\nabc",
-            "x".repeat(300)
+             traceparent: 00-{trace}-b7ad6b7169203331-01\r\nX-Request-Id: r-1\r\n\
+             X-Forwarded-For: 203.0.113.7\r\nUser-Agent: {}\r\n\r\nabc",
+            "x".repeat(300),
+            "\u{e9}".repeat(80)
         ))
         .await;
     client.got().await;
@@ -64,6 +70,12 @@ async fn every_request_has_its_line() {
     let served = line_with(&[trace]).await;
     for field in [
         r#""target":"roadstead::access""#,
+        r#""client":"203.0.113.7""#,
+        r#""protocol":"HTTP/1.1""#,
+        // So many bytes of it, each of which is not plain text.
+        &format!(r#""user_agent":"{}""#, r"\\xc3\\xa9".repeat(64)),
+        r#""request_id":"r-1""#,
+        r#""response_flags":"-""#,
         r#""namespace":"team""#,
         r#""trigger":"app""#,
         r#""method":"POST""#,
@@ -78,5 +90,38 @@ async fn every_request_has_its_line() {
         assert!(served.contains(field), "{field} is not in {served}");
     }
     assert!(!served.contains("secret"), "{served}");
-    line_with(&[r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#]).await;
+    let refused = [r#""status":400"#, r#""reason":"bad-request""#, r#""trigger":"""#, r#""response_flags":"DPE""#];
+    line_with(&[&refused[..], &[r#""client":"127.0.0.1""#]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_says_why_a_request_ended() {
+    let host = Host::start().await;
+    let trapping = workload(|_, _| async { Err(CallError::fault(FaultKind::Trap, "unreachable")) });
+    host.bind("team/flags-trap", "a.test", "/flags-trap", trapping);
+    host.bind("team/flags-gone", "a.test", "/flags-gone", workload(|_, _| std::future::pending()));
+    let mut late = binding("team/flags-late", "a.test", "/flags-late", None);
+    late.target = Some(workload(|_, _| std::future::pending()));
+    late.timeout = Duration::from_millis(50);
+    host.try_bind(late).unwrap();
+    host.try_bind(binding("team/flags-down", "a.test", "/flags-down", None)).unwrap();
+    let mut client = Client::connect(&host).await;
+    for path in ["/flags-trap", "/flags-late", "/flags-down", "/flags-nowhere"] {
+        client.get(path).await;
+    }
+    client.send("GET /flags-gone HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="flags-gone"}"#, 1.0).await;
+    drop(client);
+    for (path, reason, flags) in [
+        ("/flags-trap", "trap", "UC"),
+        ("/flags-late", "deadline", "UT"),
+        ("/flags-down", "no-replica", "UH"),
+        ("/flags-nowhere", "no-route", "NR"),
+        ("/flags-gone", "client-gone", "DC"),
+    ] {
+        let line = line_with(&[&format!(r#""path":"{path}""#)]).await;
+        for field in [format!(r#""reason":"{reason}""#), format!(r#""response_flags":"{flags}""#)] {
+            assert!(line.contains(&field), "{field} is not in {line}");
+        }
+    }
 }

@@ -199,6 +199,19 @@ async fn connections_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_of_a_client_are_bounded() {
+    let host = Host::with(|limits| limits.connections_per_client_max = 1).await;
+    host.bind("team/app", "a.test", "/", telling());
+    let mut first = Client::connect(&host).await;
+    assert_eq!(first.get("/").await.status, 200);
+    assert!(Client::connect(&host).await.is_closed().await);
+    drop(first);
+    host.metric_becomes("roadstead_http_connections ", 0.0).await;
+    let mut next = Client::connect(&host).await;
+    assert_eq!(next.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_connection_are_bounded() {
     let host = Host::with(|limits| limits.requests_per_connection_max = 2).await;
     host.bind("team/app", "a.test", "/", telling());

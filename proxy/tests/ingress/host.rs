@@ -14,7 +14,7 @@ use http::{Request, Response, uri::Scheme};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus::Registry;
-use roadstead_config::{Limits, PathMatch, PathMatchKind};
+use roadstead_config::{Limits, Network, PathMatch, PathMatchKind, TrustedProxies, manifest::RequestLimits};
 use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
 use roadstead_runtime::{
     BindError, Call, CallError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, ResponseBody,
@@ -39,6 +39,8 @@ pub(crate) struct Scripted(Box<dyn Fn(Request<RequestBody>, Call) -> Answering +
 #[async_trait]
 impl Dispatch for Scripted {
     async fn dispatch(&self, mut request: Request<RequestBody>, scheme: Scheme, call: Call) -> Answer {
+        let told = request.headers().get("x-forwarded-proto").and_then(|told| told.to_str().ok());
+        assert_eq!(told, Some(scheme.as_str()));
         request.extensions_mut().insert(scheme);
         (self.0)(request, call).await
     }
@@ -106,27 +108,43 @@ impl Host {
 
     /// An ingress with other limits.
     pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
-        Self::start_with(change, None).await.unwrap()
+        Self::start_with(|server| server, change, None).await.unwrap()
     }
 
     /// An ingress with TLS as well.
     pub(crate) async fn with_tls(files: TlsFiles, change: impl FnOnce(&mut Limits)) -> Self {
-        Self::start_with(change, Some(files)).await.unwrap()
+        Self::start_with(|server| server, change, Some(files)).await.unwrap()
     }
 
     /// Why an ingress with these files does not start: the causes of the error, joined.
     pub(crate) async fn tls_error(files: TlsFiles, change: impl FnOnce(&mut Limits)) -> String {
-        let error = Self::start_with(change, Some(files)).await.err().expect("it started");
+        let error = Self::start_with(|server| server, change, Some(files)).await.err().expect("it started");
         let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
-    async fn start_with(change: impl FnOnce(&mut Limits), tls: Option<TlsFiles>) -> Result<Self, HandlerError> {
+    /// An ingress behind proxies of these networks.
+    pub(crate) async fn behind(proxies: &str, change: impl FnOnce(&mut Limits)) -> Self {
+        let networks = proxies.split_whitespace().map(|network| network.parse::<Network>().unwrap());
+        let proxies = networks.collect::<TrustedProxies>();
+        Self::made(|server| server.with_trusted_proxies(proxies), change).await
+    }
+
+    /// An ingress that is made in some way, with other limits.
+    pub(crate) async fn made(make: impl FnOnce(HttpServer) -> HttpServer, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::start_with(make, change, None).await.unwrap()
+    }
+
+    async fn start_with(
+        make: impl FnOnce(HttpServer) -> HttpServer,
+        change: impl FnOnce(&mut Limits),
+        tls: Option<TlsFiles>,
+    ) -> Result<Self, HandlerError> {
         LazyLock::force(&crate::access_log::LINES);
         let mut limits = Limits::default();
         change(&mut limits);
         let any_port = "127.0.0.1:0".parse().unwrap();
-        let mut server = HttpServer::new(DynamicRouter::default(), any_port).await?;
+        let mut server = make(HttpServer::new(DynamicRouter::default(), any_port).await?);
         if let Some(files) = tls {
             server = server.with_tls(any_port, files).await?;
         }
@@ -194,6 +212,7 @@ pub(crate) fn binding(owner: &str, host: &str, path: &str, target: Option<Arc<dy
         host: host.parse().unwrap(),
         paths: vec![PathMatch { path: path.parse().unwrap(), kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(60),
+        limits: RequestLimits::default(),
         target,
     }
 }

@@ -99,7 +99,8 @@ async fn headers_of_the_connection_stay_here() {
         }
         async { Ok(response) }
     });
-    let host = Host::serving(target).await;
+    let host = Host::behind("127.0.0.0/8", |_| {}).await;
+    host.bind("team/app", "a.test", "/", target);
     let mut client = Client::connect(&host).await;
     client
         .send(
@@ -112,7 +113,10 @@ async fn headers_of_the_connection_stay_here() {
     let (headers, trace) = seen.recv().await.unwrap();
     let mut names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["cookie", "host", "traceparent", "x-other"]);
+    assert_eq!(
+        names,
+        ["cookie", "host", "traceparent", "x-forwarded-for", "x-forwarded-proto", "x-other", "x-request-id"]
+    );
     assert_eq!(headers["host"], "A.test:80");
     assert_eq!(trace, "0af7651916cd43dd8448eb211c80319c");
     assert_eq!((got.header("x-own"), got.header("x-private"), got.header("keep-alive")), (Some("kept"), None, None));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{
     HostPattern, PathMatch,
-    manifest::{DeployPolicy, Document, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
+    manifest::{DeployPolicy, Document, RequestLimits, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
 };
 
 use crate::WorkloadId;
@@ -24,12 +24,13 @@ pub struct WorkloadRequest {
     pub trigger: Option<TriggerSpec>,
 }
 
-/// Which HTTP requests reach a workload, and how long they may take.
+/// Which HTTP requests reach a workload, how many, and how long they may take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TriggerSpec {
     pub host: HostPattern,
     pub paths: Vec<PathMatch>,
     pub timeout: Duration,
+    pub limits: RequestLimits,
     /// Where the host is written.
     pub place: SourcePlace,
 }
@@ -44,6 +45,7 @@ impl WorkloadRequest {
                     host: trigger.host.clone(),
                     paths: trigger.paths.clone(),
                     timeout: trigger.timeout,
+                    limits: trigger.limits,
                     place: trigger.host_place.clone(),
                 };
                 (trigger.template.spec.clone(), trigger.replicas, trigger.deploy_policy, Some(spec))
@@ -53,6 +55,7 @@ impl WorkloadRequest {
                     host,
                     paths: vec![PathMatch::everything()],
                     timeout: TRIGGER_TIMEOUT_DEFAULT,
+                    limits: RequestLimits::default(),
                     place: deployment.template.spec.place.clone(),
                 });
                 let mut spec = deployment.template.spec.clone();

