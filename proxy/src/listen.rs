@@ -23,7 +23,8 @@ use crate::{
     metrics::Metrics,
     respond::{Answer, Refusal},
 };
-use clients::{ClientConnection, Clients};
+use clients::ClientConnection;
+pub(crate) use clients::Clients;
 
 /// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +35,7 @@ pub(crate) struct Serving {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) proxies: TrustedProxies,
     /// Trusted proxies begin each connection with a PROXY header.
     pub(crate) proxy_protocol: bool,
@@ -58,7 +60,6 @@ impl Rejected {
 pub(crate) async fn accept(listener: TcpListener, serving: Arc<Serving>) {
     let permits = usize::try_from(serving.limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let free = Arc::new(Semaphore::new(permits));
-    let clients = Clients::new(serving.limits.connections_per_client_max);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -78,20 +79,14 @@ pub(crate) async fn accept(listener: TcpListener, serving: Arc<Serving>) {
             serving.metrics.refused.with_label_values(&["connections-max"]).inc();
             continue;
         };
-        let connection = Arc::clone(&serving).run(socket, peer, clients.clone(), permit);
+        let connection = Arc::clone(&serving).run(socket, peer, permit);
         serving.lifecycle.connections.spawn(connection);
     }
 }
 
 impl Serving {
     /// One connection, from its first byte to its close.
-    async fn run(
-        self: Arc<Self>,
-        socket: TcpStream,
-        peer: SocketAddr,
-        clients: Arc<Clients>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn run(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         self.metrics.connections.inc();
         let _open = scopeguard(|| self.metrics.connections.dec());
         let _permit = permit;
@@ -100,12 +95,12 @@ impl Serving {
         tokio::select! {
             biased;
             () = self.lifecycle.cut.cancelled() => {}
-            () = self.admit_and_serve(socket, peer, &clients) => {}
+            () = self.admit_and_serve(socket, peer) => {}
         }
     }
 
-    async fn admit_and_serve(&self, mut socket: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
-        match self.admit(&mut socket, peer, clients).await {
+    async fn admit_and_serve(&self, mut socket: TcpStream, peer: SocketAddr) {
+        match self.admit(&mut socket, peer).await {
             Ok((client, _counted)) => self.serve(socket, client).await,
             Err(rejected) => self.metrics.refused.with_label_values(&[rejected.label()]).inc(),
         }
@@ -117,7 +112,6 @@ impl Serving {
         &self,
         socket: &mut TcpStream,
         peer: SocketAddr,
-        clients: &Arc<Clients>,
     ) -> Result<(SocketAddr, Option<ClientConnection>), Rejected> {
         let mut client = peer;
         if self.proxy_protocol && self.proxies.contains(peer.ip()) {
@@ -134,7 +128,7 @@ impl Serving {
         if self.proxies.contains(client.ip()) {
             return Ok((client, None));
         }
-        let counted = clients.enter(client.ip()).ok_or(Rejected::ClientConnectionsMax)?;
+        let counted = self.clients.enter(client.ip()).ok_or(Rejected::ClientConnectionsMax)?;
         Ok((client, Some(counted)))
     }
 

@@ -15,7 +15,7 @@ use crate::{
     admit::Tenants,
     app::Ingress,
     lifecycle::Lifecycle,
-    listen::{self, Serving},
+    listen::{self, Clients, Serving},
     metrics::Metrics,
     route::DynamicRouter,
 };
@@ -89,6 +89,7 @@ impl HostHandler for HttpServer {
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let serving = Serving {
             proxy,
+            clients: Clients::new(context.limits.connections_per_client_max),
             limits: context.limits,
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),

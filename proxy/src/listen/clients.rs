@@ -11,26 +11,26 @@ const IPV6_HOST_BITS: u32 = 64;
 
 /// The connections of clients that have any; no more of them than `connections_max`.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     connections_max: u64,
     open: Mutex<HashMap<IpAddr, u64>>,
 }
 
 /// A connection of a client, counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct ClientConnection {
+pub(crate) struct ClientConnection {
     clients: Arc<Clients>,
     client: IpAddr,
 }
 
 impl Clients {
     /// Every client may have so many connections.
-    pub(super) fn new(connections_max: u64) -> Arc<Self> {
+    pub(crate) fn new(connections_max: u64) -> Arc<Self> {
         Arc::new(Self { connections_max, open: Mutex::default() })
     }
 
     /// Counts a connection of the client at `address`; `None` when it has as many as it may.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ClientConnection> {
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ClientConnection> {
         let client = match address.to_canonical() {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> IPV6_HOST_BITS << IPV6_HOST_BITS).into(),
             v4 => v4,
