@@ -30,7 +30,7 @@ impl Clients {
     }
 
     /// Counts a connection of the client at `address`; `None` when it has as many as it may.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ClientConnection> {
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ClientConnection> {
         let client = match address.to_canonical() {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> IPV6_HOST_BITS << IPV6_HOST_BITS).into(),
             v4 => v4,
