@@ -71,6 +71,21 @@ fn hello(authority: &Authority) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_message_in_many_records_is_read() {
+    let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
+    let host = one_host(&authority, folder.path()).await;
+    let mut socket = TcpStream::connect(host.tls_address()).await.unwrap();
+    for piece in hello(&authority)[5..].chunks(40) {
+        let length = u8::try_from(piece.len()).unwrap();
+        socket.write_all(&[&[22, 3, 1, 0, length], piece].concat()).await.unwrap();
+    }
+    let mut answer = [0; 6];
+    soon(socket.read_exact(&mut answer)).await.unwrap();
+    // A handshake record, whose message is the server's hello.
+    assert_eq!((answer[0], answer[5]), (22, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn disturbed_handshakes_harm_nobody() {
     const ROUNDS: u64 = 300;
     let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
