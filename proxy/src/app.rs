@@ -9,10 +9,9 @@ mod record;
 mod request;
 mod response;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::uri::Scheme;
 use pingora_core::{
     Error, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
     protocols::http::v2::server::default_h2_options, server::configuration::ServerConf, upstreams::peer::HttpPeer,
@@ -70,15 +69,15 @@ impl Ingress {
 
     /// Answers one request; `Err` ends the connection or the stream without a clean end.
     async fn serve(&self, session: &mut Session) -> pingora_core::Result<()> {
-        let peer = peer(session);
-        let mut record = Record::new(self.metrics.clone(), peer, self.lifecycle.enter());
+        let facts = ConnectionFacts::of(session).cloned();
+        let mut record = Record::new(self.metrics.clone(), facts.clone(), self.lifecycle.enter());
         let problem = wants_problem(session.req_header().headers.get_all(http::header::ACCEPT));
         session.set_read_timeout(None);
         if session.is_http2() {
             // On HTTP/1 the connection itself bounds each write.
             session.set_write_timeout(Some(Duration::from_millis(self.limits.write_stall_ms)));
         }
-        let outcome = match self.answer(session, peer, &mut record).await {
+        let outcome = match self.answer(session, facts.as_deref(), &mut record).await {
             Ok(()) => Ok(()),
             Err(Failure::Refused(refusal)) => {
                 let answer = Answer::from(&refusal);
@@ -96,14 +95,18 @@ impl Ingress {
         outcome
     }
 
-    async fn answer(&self, session: &mut Session, peer: Option<IpAddr>, record: &mut Record) -> Result<(), Failure> {
-        record.connection(ConnectionFacts::of(session).cloned());
+    async fn answer(
+        &self,
+        session: &mut Session,
+        facts: Option<&ConnectionFacts>,
+        record: &mut Record,
+    ) -> Result<(), Failure> {
         let head = session.req_header();
         record.request_line(head.method.clone(), head.version);
-        let origin = Origin::read(peer, scheme(session), &head.headers, &self.proxies);
+        let origin = Origin::read(facts, &head.headers, &self.proxies);
         let received = Received::read(head, origin, &self.limits)?;
         record.target(&received);
-        if let Some(tls) = ConnectionFacts::of(session).and_then(|facts| facts.tls.as_ref())
+        if let Some(tls) = facts.and_then(|facts| facts.tls.as_ref())
             && !tls.admits(&received.host)
         {
             return Err(Refusal::Misdirected.into());
@@ -147,17 +150,6 @@ impl Ingress {
         // What the client is still sent is worth a moment, not a stall.
         let _ = tokio::time::timeout(exchange::PARTING_TIME, session.as_downstream_mut().shutdown()).await;
     }
-}
-
-/// The address that the connection comes from: the socket's, or what a PROXY header said.
-fn peer(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
-}
-
-/// How the request came over the connection.
-fn scheme(session: &Session) -> Scheme {
-    let encrypted = ConnectionFacts::of(session).is_some_and(|facts| facts.tls.is_some());
-    if encrypted { Scheme::HTTPS } else { Scheme::HTTP }
 }
 
 #[async_trait]

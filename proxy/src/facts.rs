@@ -1,7 +1,13 @@
 //! What is known of a connection before its first request and stays so while it lives: kept with the connection, and
 //! found again from each of its requests. It reads no request.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use http::HeaderValue;
 
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
@@ -15,10 +21,34 @@ use crate::tls::Certificate;
 const SUBJECT_BYTES_MAX: usize = 512;
 
 /// A connection, as far as it is the same for all its requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ConnectionFacts {
+    pub(crate) peer: Peer,
     /// What the handshake came to; `None` without TLS.
     pub(crate) tls: Option<TlsFacts>,
+}
+
+/// The other end of a connection: who connected, or whom a PROXY header speaks for.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) socket: SocketAddr,
+    /// Without the form that IPv4 addresses have on a socket of IPv6.
+    pub(crate) address: IpAddr,
+    /// The same as `x-forwarded-for` says it, made once for all requests of the connection.
+    pub(crate) text: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(socket: SocketAddr) -> Self {
+        let address = socket.ip().to_canonical();
+        Self { socket, address, text: address_value(address) }
+    }
+}
+
+/// An address as a header has it.
+pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
+    // It cannot fail: an address is written in ASCII.
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// What a TLS handshake came to.
@@ -45,6 +75,11 @@ impl TlsFacts {
 }
 
 impl ConnectionFacts {
+    /// A connection without TLS.
+    pub(crate) fn plain(socket: SocketAddr) -> Self {
+        Self { peer: Peer::new(socket), tls: None }
+    }
+
     /// What is known of the connection of a request.
     pub(crate) fn of(session: &Session) -> Option<&Arc<Self>> {
         session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()

@@ -85,17 +85,12 @@ struct Linger {
 }
 
 impl Connection {
-    /// Takes an accepted client, whose address is, or speaks for, `peer`, and of whom `facts` are known.
-    pub(crate) fn new(
-        transport: Transport,
-        peer: std::net::SocketAddr,
-        facts: ConnectionFacts,
-        limits: &Limits,
-    ) -> Self {
+    /// Takes an accepted client, of whom `facts` are known.
+    pub(crate) fn new(transport: Transport, facts: ConnectionFacts, limits: &Limits) -> Self {
         let socket = transport.socket();
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-        // It is new, so it has none yet. From here requests learn where they come from.
-        let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
+        // It is new, so it has none yet.
+        let _ = digest.peer_addr.set(Some(SocketAddr::Inet(facts.peer.socket)));
         Self {
             transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, transport),
             protocols: Protocols::of(&facts),
@@ -105,7 +100,7 @@ impl Connection {
             stall: None,
             stalled: false,
             linger: None,
-            peer: peer.ip().to_canonical(),
+            peer: facts.peer.address,
             digest: Arc::new(digest),
             facts: facts.into_digest(),
         }

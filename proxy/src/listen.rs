@@ -147,7 +147,7 @@ impl Serving {
     }
 
     async fn serve(&self, socket: TcpStream, client: SocketAddr, tls: Option<&TlsServer>) {
-        let mut facts = ConnectionFacts::default();
+        let mut facts = ConnectionFacts::plain(client);
         let transport = match tls {
             None => Transport::Plain(socket),
             Some(tls) => {
@@ -156,7 +156,7 @@ impl Serving {
                 Transport::Tls(Box::new(stream))
             }
         };
-        let mut connection = Box::new(Connection::new(transport, client, facts, &self.limits));
+        let mut connection = Box::new(Connection::new(transport, facts, &self.limits));
         let shutdown = self.lifecycle.shutdown.subscribe();
         let mut requests_left = u32::try_from(self.limits.requests_per_connection_max).unwrap_or(u32::MAX);
         let mut first = true;

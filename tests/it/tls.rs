@@ -207,7 +207,7 @@ async fn clients_show_their_certificate() {
     secure.handshakes("client-certificate", 4.0).await;
     let elsewhere = ["--cert", chain, "--key", key, "-H", "Host: b.test"];
     assert_eq!(secure.curl("a.test", &elsewhere).await, "HTTP/2 421");
-    contains(&secure.host.log(), r#""client":"CN=alice""#);
+    contains(&secure.host.log(), r#""client_certificate":"CN=alice""#);
 }
 
 #[tokio::test]

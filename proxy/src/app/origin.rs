@@ -8,13 +8,12 @@ use roadstead_config::TrustedProxies;
 use roadstead_runtime::{TraceContext, TraceId};
 
 use super::forwarded::{self, node_address};
+use crate::facts::{ConnectionFacts, Peer, address_value};
 
 /// Proxies behind each other that are followed to the client.
 const HOPS_MAX: usize = 32;
 /// Longest `x-request-id` of a proxy that is kept, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-/// Longest text of an IP address.
-const ADDRESS_BYTES: usize = 39;
 
 // Made once: every request gets these or is asked for them.
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -28,6 +27,8 @@ pub(crate) struct Origin {
     /// The address nearest to the client that a trusted proxy vouches for; without one the connection's own. `None`
     /// when the connection was gone before it was asked.
     pub(crate) client: Option<IpAddr>,
+    /// The same as `x-forwarded-for` says it.
+    client_text: Option<HeaderValue>,
     /// How the client spoke to the first of us.
     pub(crate) scheme: Scheme,
     /// A trusted proxy hands the request on.
@@ -35,13 +36,19 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Reads the origin of a request that came from `peer`.
-    pub(crate) fn read(peer: Option<IpAddr>, scheme: Scheme, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
-        let peer = peer.map(|peer| peer.to_canonical());
-        match peer.filter(|peer| proxies.contains(*peer)) {
-            None => Self { client: peer, scheme, by_proxy: false },
-            Some(proxy) => Self::through(proxy, scheme, headers, proxies),
+    /// Reads the origin of a request that came over a connection of which `facts` are known.
+    pub(crate) fn read(facts: Option<&ConnectionFacts>, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
+        let scheme = match facts.and_then(|facts| facts.tls.as_ref()) {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        };
+        let Some(Peer { address, text, .. }) = facts.map(|facts| &facts.peer) else {
+            return Self { client: None, client_text: None, scheme, by_proxy: false };
+        };
+        if proxies.contains(*address) {
+            return Self::through(*address, scheme, headers, proxies);
         }
+        Self { client: Some(*address), client_text: Some(text.clone()), scheme, by_proxy: false }
     }
 
     /// What a trusted proxy says. `forwarded` counts only where there is no `x-forwarded-for`: a proxy that writes one
@@ -55,7 +62,8 @@ impl Origin {
             follow(proxy, elements.map(|element| (element.client, element.scheme)), proxies)
         };
         let told = values_backwards(headers, &X_FORWARDED_PROTO).next().flatten().and_then(forwarded::scheme);
-        Self { client: Some(client), scheme: told.or(said).unwrap_or(scheme), by_proxy: true }
+        let scheme = told.or(said).unwrap_or(scheme);
+        Self { client: Some(client), client_text: Some(address_value(client)), scheme, by_proxy: true }
     }
 
     /// Whether the header goes no further: what is said of the way to here by somebody who is not trusted with it, or
@@ -77,8 +85,8 @@ impl Origin {
 
     /// Writes what the workload is told of the way to here, and returns the request's id.
     pub(super) fn tell(&self, headers: &mut HeaderMap, head: &HeaderMap, trace: TraceId) -> HeaderValue {
-        if let Some(client) = self.client.and_then(address_value) {
-            headers.insert(&X_FORWARDED_FOR, client);
+        if let Some(client) = &self.client_text {
+            headers.insert(&X_FORWARDED_FOR, client.clone());
         }
         let scheme = if self.scheme == Scheme::HTTPS { "https" } else { "http" };
         headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -154,13 +162,6 @@ fn values_backwards<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Itera
     })
 }
 
-fn address_value(address: IpAddr) -> Option<HeaderValue> {
-    let mut text = String::with_capacity(ADDRESS_BYTES);
-    // Neither can fail: an address is written in ASCII.
-    write!(text, "{address}").ok()?;
-    HeaderValue::try_from(text).ok()
-}
-
 fn id_value(id: TraceId) -> HeaderValue {
     let mut text = String::with_capacity(32);
     // Neither can fail: the id is written in hexadecimal digits.
@@ -190,6 +191,8 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const FORWARDED: &str = "forwarded";
@@ -211,7 +214,8 @@ mod tests {
     }
 
     fn origin(peer: &str, fields: &[(&'static str, &str)]) -> Origin {
-        Origin::read(Some(peer.parse().unwrap()), Scheme::HTTP, &headers(fields), &proxies())
+        let facts = ConnectionFacts::plain(SocketAddr::new(peer.parse().unwrap(), 80));
+        Origin::read(Some(&facts), &headers(fields), &proxies())
     }
 
     fn client(peer: &str, fields: &[(&'static str, &str)]) -> String {

@@ -50,9 +50,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A request of `client` whose head has just been read.
-    pub(crate) fn new(metrics: Arc<Metrics>, client: Option<IpAddr>, under_way: RequestGuard) -> Self {
-        Self::begin(metrics, client, Some(under_way))
+    /// A request whose head has just been read, over a connection of which `facts` are known.
+    pub(super) fn new(metrics: Arc<Metrics>, facts: Option<Arc<ConnectionFacts>>, under_way: RequestGuard) -> Self {
+        let peer = facts.as_ref().map(|facts| facts.peer.address);
+        let mut record = Self::begin(metrics, peer, Some(under_way));
+        record.connection = facts;
+        record
     }
 
     /// Remembers at once what was refused before it was a request.
@@ -84,10 +87,6 @@ impl Record {
             finished: false,
             _under_way: under_way,
         }
-    }
-
-    pub(super) fn connection(&mut self, facts: Option<Arc<ConnectionFacts>>) {
-        self.connection = facts;
     }
 
     pub(super) fn request_line(&mut self, method: Method, version: Version) {

@@ -230,7 +230,7 @@ async fn clients_show_a_certificate_where_authorities_are_named() {
         }
     }
     host.metric_becomes("roadstead_tls_handshakes_total{outcome=\"client-certificate\"}", 4.0).await;
-    line_with(&[r#""client":"CN=alice\\nlevel=error""#, r#""path":"/client""#, r#""status":200"#]).await;
+    line_with(&[r#""client_certificate":"CN=alice\\nlevel=error""#, r#""path":"/client""#, r#""status":200"#]).await;
     line_with(&[r#""reason":"misdirected""#, r#""host":"other.test""#]).await;
 }
 
