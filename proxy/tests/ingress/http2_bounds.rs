@@ -15,6 +15,8 @@ use crate::{
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS_FRAME: u8 = 4;
+const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM_AND_HEADERS: u8 = 5;
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
@@ -232,4 +234,41 @@ async fn an_idle_connection_is_closed() {
     // Whether in order or not is the client's own view.
     let _ = soon(client.connection).await.unwrap();
     drop(client.requests);
+}
+
+/// What the host and the kernel take of a flood whose answers nobody reads, at most.
+const UNREAD_BYTES_MAX: usize = 64 << 20;
+
+/// Each of these asks for an answer: who does not read the answers is not read any more, and then dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_frames_whose_answers_nobody_reads_end_the_connection() {
+    let host = Host::with(|limits| limits.write_stall_ms = 500).await;
+    host.bind("team/app", "a.test", "/", telling());
+    for (name, kind, payload) in [("PING", PING, &[7_u8; 8][..]), ("SETTINGS", SETTINGS_FRAME, &[])] {
+        let mut client = Raw::connect(&host, &SETTINGS).await;
+        let flood = framed(kind, 0, 0, payload).repeat(10_000);
+        let mut sent = 0;
+        while let Ok(written) = soon(client.0.write(&flood)).await {
+            sent += written;
+            assert!(sent < UNREAD_BYTES_MAX, "{name}: {sent} bytes were taken");
+        }
+        println!("{name}: {sent} bytes were taken");
+    }
+    let mut other = Raw::connect(&host, &SETTINGS).await;
+    other.get(1).await;
+    other.frame(HEADERS, 1).await;
+}
+
+/// Who reads the answers gets them, and requests between them as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_frames_hold_up_no_request() {
+    let host = Host::with(|_| {}).await;
+    host.bind("team/app", "a.test", "/", telling());
+    let mut client = Raw::connect(&host, &SETTINGS).await;
+    for round in 0..20_u8 {
+        let flood = framed(PING, 0, 0, &[round; 8]).repeat(1_000);
+        soon(client.0.write_all(&flood)).await.unwrap();
+        client.get(1 + 2 * u32::from(round)).await;
+        client.frame(HEADERS, 1 + 2 * u32::from(round)).await;
+    }
 }
