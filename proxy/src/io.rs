@@ -302,4 +302,6 @@ impl GetProxyDigest for Connection {
 impl Peek for Connection {}
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
