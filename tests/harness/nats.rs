@@ -50,7 +50,7 @@ impl NatsServer {
     }
 }
 
-/// Runs `script` with Python and nats-py; what it prints comes back.
+/// Runs `script` with the Python that has nats-py and grpcio; what it prints comes back.
 pub async fn python(script: &str, arguments: &[&str]) -> String {
     let python = tool("ROADSTEAD_TEST_PYTHON", "python");
     let mut command = tokio::process::Command::new(python);
@@ -60,7 +60,7 @@ pub async fn python(script: &str, arguments: &[&str]) -> String {
         .expect("the Python client does not end")
         .expect("python3 cannot be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the Python client failed (nats-py comes with `cargo xtask setup`):\n{errors}");
+    assert!(output.status.success(), "the Python client failed (its modules come with `cargo xtask setup`):\n{errors}");
     String::from_utf8(output.stdout).unwrap()
 }
 

