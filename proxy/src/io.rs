@@ -33,6 +33,9 @@ pub(crate) use gate::Next;
 
 /// Response bytes that are gathered into one write.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// Response bytes that the kernel takes for a client beyond what the client lets it send. What it takes counts as
+/// written: with megabytes of it a client that reads nothing would cost as much memory, and stall late.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Bytes of later requests that are held back while one is answered.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// What a closing connection still reads and throws away, so that the client gets to read its answer: closing a
@@ -81,6 +84,9 @@ struct Linger {
 impl Connection {
     /// Takes an accepted socket.
     pub(crate) fn new(socket: TcpStream, limits: &Limits) -> Self {
+        // Failure means that the kernel takes as much as it would for anybody.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
         // Failure only means that the digest asks the socket itself.
         let _ = digest.peer_addr.set(socket.peer_addr().ok().map(SocketAddr::Inet));

@@ -64,7 +64,7 @@ impl HostHandler for HttpServer {
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let serving =
             Serving { proxy, limits: context.limits, metrics: self.metrics.clone(), lifecycle: self.lifecycle.clone() };
-        tokio::spawn(listen::accept(listener, Arc::new(serving)));
+        self.lifecycle.connections.spawn(listen::accept(listener, Arc::new(serving)));
         Ok(())
     }
 
