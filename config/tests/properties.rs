@@ -13,8 +13,8 @@ use proptest::{
 use roadstead_config::{HostName, RoutePath, http};
 
 fn config() -> ProptestConfig {
-    let mut config = ProptestConfig::default();
-    config.failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("seeds")));
+    let seeds = Box::new(FileFailurePersistence::WithSource("seeds"));
+    let mut config = ProptestConfig { failure_persistence: Some(seeds), ..ProptestConfig::default() };
     if config.cases == 256 {
         // Nobody asked for a longer run: the same texts each time.
         config.cases = 4_000;

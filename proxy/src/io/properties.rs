@@ -20,8 +20,8 @@ use super::{
 };
 
 fn config(cases: u32) -> ProptestConfig {
-    let mut config = ProptestConfig::default();
-    config.failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("seeds")));
+    let seeds = Box::new(FileFailurePersistence::WithSource("seeds"));
+    let mut config = ProptestConfig { failure_persistence: Some(seeds), ..ProptestConfig::default() };
     if config.cases == 256 {
         // Nobody asked for a longer run: the same bytes each time.
         config.cases = cases;
