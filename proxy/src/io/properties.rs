@@ -243,8 +243,8 @@ proptest! {
 /// What a connection gave out of one request: its head, and of its body as much as there was.
 type Given = (Vec<u8>, Vec<u8>);
 
-/// Sends `bytes` and takes requests until there are no more; also the most that the connection held back.
-async fn requests_of(bytes: Vec<u8>) -> (Vec<Given>, usize) {
+/// Sends `bytes` in pieces and takes requests until there are no more; also the most that the connection held back.
+async fn requests_of(bytes: Vec<u8>, lengths: Vec<usize>) -> (Vec<Given>, usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
@@ -252,7 +252,11 @@ async fn requests_of(bytes: Vec<u8>) -> (Vec<Given>, usize) {
     let mut connection = Connection::new(socket, &limits);
     let sending = tokio::spawn(async move {
         // The other side may have had enough.
-        let _ = client.write_all(&bytes).await;
+        for piece in pieces(&bytes, &lengths) {
+            let _ = client.write_all(piece).await;
+            // The other side takes what has come.
+            tokio::task::yield_now().await;
+        }
         let _ = client.shutdown().await;
         client
     });
@@ -288,6 +292,7 @@ proptest! {
     fn a_connection_gives_out_requests_and_no_byte_more(
         requests in vec((prop_oneof![1 => head(), 4 => Just(Vec::new())], disturbed(chunked_body())), 1..4),
         tail in vec(any::<u8>(), 0..600),
+        lengths in vec(1..120_usize, 1..5),
     ) {
         let mut bytes = Vec::new();
         for (head, body) in requests {
@@ -297,7 +302,7 @@ proptest! {
         }
         bytes.extend(tail);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let requests = requests_of(bytes.clone());
+        let requests = requests_of(bytes.clone(), lengths);
         let (given, held) = runtime.block_on(async { timeout(Duration::from_secs(30), requests).await }).unwrap();
         let mut rest = bytes.as_slice();
         for (head, body) in given {
