@@ -36,6 +36,9 @@ pub(crate) use transport::Transport;
 
 /// Response bytes that are gathered into one write.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// Response bytes that the kernel takes for a client beyond what the client lets it send. What it takes counts as
+/// written: with megabytes of it a client that reads nothing would cost as much memory, and stall late.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Bytes of later requests that are held back while one is answered.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// What a closing connection still reads and throws away, so that the client gets to read its answer: closing a
@@ -88,6 +91,9 @@ impl Connection {
     /// Takes an accepted client, of whom `facts` are known.
     pub(crate) fn new(transport: Transport, facts: ConnectionFacts, limits: &Limits) -> Self {
         let socket = transport.socket();
+        // Failure means that the kernel takes as much as it would for anybody.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
         // It is new, so it has none yet.
         let _ = digest.peer_addr.set(Some(SocketAddr::Inet(facts.peer.socket)));
@@ -323,5 +329,7 @@ impl GetProxyDigest for Connection {
 
 impl Peek for Connection {}
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

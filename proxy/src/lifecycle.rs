@@ -58,12 +58,17 @@ impl Lifecycle {
         self.draining.cancel();
         self.shutdown.send_replace(true);
         self.connections.close();
-        // Neither wait can fail: running out of time is what the count below is about.
-        let _ = timeout_at(deadline, self.wait_idle()).await;
-        let left = self.requests.load(Ordering::Acquire);
-        if left == 0 {
-            let _ = timeout_at(deadline.min(clock::from_now(GOODBYE)), self.connections.wait()).await;
+        loop {
+            // Neither wait can fail: running out of time is what the count below is about.
+            let _ = timeout_at(deadline, self.wait_idle()).await;
+            let goodbye = deadline.min(clock::from_now(GOODBYE));
+            let closed = timeout_at(goodbye, self.connections.wait()).await.is_ok();
+            // A request that was on its way may have arrived meanwhile.
+            if closed || goodbye == deadline || self.requests.load(Ordering::Acquire) == 0 {
+                break;
+            }
         }
+        let left = self.requests.load(Ordering::Acquire);
         self.cut.cancel();
         let _ = timeout_at(clock::from_now(GOODBYE), self.connections.wait()).await;
         left

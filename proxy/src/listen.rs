@@ -31,6 +31,9 @@ pub(crate) use clients::Clients;
 /// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that the kernel keeps until they are accepted: what tokio asks for.
+const BACKLOG_CONNECTIONS: usize = 1024;
+
 /// What every connection needs.
 pub(crate) struct Serving {
     pub(crate) proxy: Arc<HttpProxy<Ingress>>,
@@ -71,7 +74,7 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, s
     loop {
         let accepted = tokio::select! {
             biased;
-            () = serving.lifecycle.draining.cancelled() => return,
+            () = serving.lifecycle.draining.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (socket, peer) = match accepted {
@@ -83,16 +86,29 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, s
                 continue;
             }
         };
-        let Ok(permit) = serving.free.clone().try_acquire_owned() else {
-            serving.metrics.refused.with_label_values(&["connections-max"]).inc();
-            continue;
-        };
-        let connection = Arc::clone(&serving).run(socket, peer, tls.clone(), permit);
-        serving.lifecycle.connections.spawn(connection);
+        serving.begin(socket, peer, tls.as_ref());
+    }
+    // Whom the kernel has told that it is connected is not to see a reset.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG_CONNECTIONS {
+        let Ok((socket, peer)) = listener.accept() else { return };
+        if let Ok(socket) = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)) {
+            serving.begin(socket, peer, tls.as_ref());
+        }
     }
 }
 
 impl Serving {
+    /// Gives a connection its task, if there is room for it.
+    fn begin(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, tls: Option<&Arc<TlsServer>>) {
+        match self.free.clone().try_acquire_owned() {
+            Ok(permit) => {
+                drop(self.lifecycle.connections.spawn(self.clone().run(socket, peer, tls.cloned(), permit)));
+            }
+            Err(_) => self.metrics.refused.with_label_values(&["connections-max"]).inc(),
+        }
+    }
+
     /// One connection, from its first byte to its close.
     async fn run(
         self: Arc<Self>,

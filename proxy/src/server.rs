@@ -131,9 +131,9 @@ impl HostHandler for HttpServer {
             proxy_protocol: self.proxy_protocol,
         });
         if let Some((listener, tls)) = secure {
-            tokio::spawn(listen::accept(listener, Some(tls), serving.clone()));
+            self.lifecycle.connections.spawn(listen::accept(listener, Some(tls), serving.clone()));
         }
-        tokio::spawn(listen::accept(listener, None, serving));
+        self.lifecycle.connections.spawn(listen::accept(listener, None, serving));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ pub mod host;
 pub mod manifest;
 pub mod nats;
 pub mod process;
+pub mod programs;
 
 use std::{
     future::Future,

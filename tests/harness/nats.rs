@@ -50,7 +50,7 @@ impl NatsServer {
     }
 }
 
-/// Runs `script` with Python and nats-py; what it prints comes back.
+/// Runs `script` with the Python that has nats-py and grpcio; what it prints comes back.
 pub async fn python(script: &str, arguments: &[&str]) -> String {
     python_within(super::PATIENCE, script, arguments).await
 }

@@ -1,7 +1,9 @@
-//! `--watch`: what changes is deployed, what is not valid changes nothing, and no request is lost meanwhile.
+//! `--watch`: what changes is deployed, what is not valid changes nothing, and no request is lost meanwhile, nor at the
+//! end of the host.
 
 use std::{
     fs,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,10 +11,17 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustix::process::Signal;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::harness::{
-    eventually, guests,
+    PATIENCE, eventually, guests,
     host::{Host, Options, write_application},
     manifest::{trigger, worker},
 };
@@ -215,4 +224,115 @@ async fn no_request_is_lost_while_workloads_are_replaced() {
     }
     assert!(asked.load(Ordering::Relaxed) > 100);
     assert_eq!(watched.host.workload("worker").await["components"][0]["pool"]["size"], 5);
+}
+
+/// Reloads, and requests during them, before the host is told to end.
+const RELOADS: usize = 20;
+const REQUESTS: u64 = 10_000;
+/// Requests that are under way when the host is told to end.
+const UNDER_WAY: usize = 20;
+
+/// What the askers have seen.
+#[derive(Default)]
+struct Tally {
+    answered: AtomicU64,
+    /// Connections that the draining host closed before it had read the request that was on its way to it.
+    crossed: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// A client that asks again and again, on a connection that it keeps if it may.
+struct Asker {
+    address: SocketAddr,
+    keeps: bool,
+    sender: Option<SendRequest<Empty<Bytes>>>,
+}
+
+impl Asker {
+    /// Asks until the host takes no connections any more.
+    async fn run(mut self, tally: Arc<Tally>) {
+        while let Some(sender) = self.connected().await {
+            let request = Request::get("/hello").header("host", "probe.test").body(Empty::new()).unwrap();
+            match timeout(PATIENCE, sender.send_request(request)).await.expect("no answer") {
+                Ok(response) => {
+                    assert_eq!(response.status(), StatusCode::OK);
+                    let body = timeout(PATIENCE, response.collect()).await.expect("no body").expect("half a body");
+                    assert_eq!(body.to_bytes(), "hello from roadstead\n");
+                    tally.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                // The host had not read the request (RFC 9110, section 9.2.2): a client asks again, elsewhere.
+                Err(error) if tally.draining.load(Ordering::Relaxed) => {
+                    println!("crossed, keeps its connection: {}: {error:?}", self.keeps);
+                    tally.crossed.fetch_add(1, Ordering::Relaxed);
+                    self.sender = None;
+                }
+                Err(error) => panic!("a request is lost: {error:?}"),
+            }
+            if !self.keeps {
+                self.sender = None;
+            }
+        }
+    }
+
+    async fn connected(&mut self) -> Option<&mut SendRequest<Empty<Bytes>>> {
+        if let Some(sender) = &mut self.sender
+            && sender.ready().await.is_err()
+        {
+            self.sender = None;
+        }
+        if self.sender.is_none() {
+            let socket = TcpStream::connect(self.address).await.ok()?;
+            let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.ok()?;
+            tokio::spawn(connection);
+            self.sender = Some(sender);
+        }
+        self.sender.as_mut()
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_are_answered_during_twenty_reloads_and_a_drain() {
+    // Routes change, and so does the workload that answers; one comes and goes.
+    let manifest = |version: usize| {
+        trigger("gateway", "probe.test", "probe-gateway").timeout(&format!("{}s", 10 + version)).yaml()
+            + &trigger(&format!("passing-{version}"), &format!("v{version}.test"), "bare-http").yaml()
+    };
+    let mut watched = Watched::start(&manifest(0));
+    let tally = Arc::new(Tally::default());
+    let address = watched.host.http_address();
+    let askers: Vec<_> = (0..6)
+        .map(|number| tokio::spawn(Asker { address, keeps: number % 2 == 0, sender: None }.run(tally.clone())))
+        .collect();
+    for version in 1..=RELOADS {
+        watched.write(&manifest(version));
+        watched.logged("\"reloaded\"", version).await;
+        assert_eq!(watched.status(&format!("v{version}.test")).await, StatusCode::OK);
+        assert_eq!(watched.status(&format!("v{}.test", version - 1)).await, StatusCode::NOT_FOUND);
+    }
+    eventually("ten thousand answers", async || {
+        (tally.answered.load(Ordering::Relaxed) >= REQUESTS || askers.iter().any(|asker| asker.is_finished()))
+            .then_some(())
+    })
+    .await;
+
+    let slow = |_| tokio::spawn(watched.host.client("probe.test").get("/sleep?ms=2000").send());
+    let under_way: Vec<_> = (0..UNDER_WAY).map(slow).collect();
+    eventually("the slow requests are under way", async || {
+        (watched.host.metric("roadstead_instances", &["probe-gateway"]).await >= UNDER_WAY as f64).then_some(())
+    })
+    .await;
+    tally.draining.store(true, Ordering::Relaxed);
+    watched.host.signal(Signal::TERM);
+    for response in join_all(under_way).await {
+        assert_eq!(response.unwrap().text(), "slept 2000 ms\n");
+    }
+    for asker in join_all(askers).await {
+        asker.unwrap();
+    }
+    assert!(watched.host.wait().success());
+    let (answered, crossed) = (tally.answered.load(Ordering::Relaxed), tally.crossed.load(Ordering::Relaxed));
+    println!("{answered} answered, {crossed} crossed the close of their connection");
+    assert!(answered >= REQUESTS, "{answered}");
+    // At most one for each asker that kept its connection; what was accepted and read is answered.
+    assert!(crossed <= 3, "{crossed}");
 }

@@ -1,5 +1,5 @@
 //! An HTTP component that moves bytes and does nothing else: `/stream?bytes=N` sends N of them, `/echo` sends the
-//! request body back.
+//! request body back, `/count` tells how many bytes it had.
 //!
 //! It exists to measure what the host costs per byte, also beside hosts that offer `wasi:http` alone. It must not know
 //! logging, messaging or who measures.
@@ -22,8 +22,9 @@ impl wasip2::exports::http::incoming_handler::Guest for BulkHttp {
         match query.path() {
             "/stream" => stream(query.number("bytes", STREAM_BYTES_DEFAULT), outparam),
             "/echo" => echo(&request, outparam),
+            "/count" => count(&request, outparam),
             // A client that left is nobody to tell.
-            _ => drop(Response::text(404, "there are /stream?bytes=N and /echo\n").send(outparam)),
+            _ => drop(Response::text(404, "there are /stream?bytes=N, /echo and /count\n").send(outparam)),
         }
     }
 }
@@ -55,6 +56,20 @@ fn echo(request: &IncomingRequest, outparam: ResponseOutparam) {
         Err(EchoError::Read) => std::process::abort(),
         Err(EchoError::Write) => {}
     }
+}
+
+/// Reads the request body, keeps none of it, and answers with the number of its bytes.
+fn count(request: &IncomingRequest, outparam: ResponseOutparam) {
+    let mut bytes = 0_u64;
+    let counted = chunks(request, |piece| {
+        bytes = bytes.saturating_add(piece.len() as u64);
+        Ok::<(), BodyError>(())
+    });
+    let answer = match counted {
+        Ok(()) => Response::text(200, format!("{bytes}\n")),
+        Err(error) => Response::text(400, format!("{error} after {bytes} bytes\n")),
+    };
+    answer.send(outparam).ok();
 }
 
 fn start_octets(outparam: ResponseOutparam) -> Result<BodyWriter, SendError> {

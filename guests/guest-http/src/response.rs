@@ -132,11 +132,27 @@ impl BodyWriter {
     /// # Errors
     /// [`SendError::Broken`] when the body does not have the declared length, or nobody takes it any more.
     pub fn finish(self) -> Result<(), SendError> {
+        self.end(None)
+    }
+
+    /// Ends the body with `trailers`, which a client of HTTP/1 does not get to see.
+    ///
+    /// # Errors
+    /// As [`BodyWriter::finish`], and [`SendError::Header`] for a trailer that the host refuses.
+    pub fn finish_with(self, trailers: &[(&str, &str)]) -> Result<(), SendError> {
+        let fields = Fields::new();
+        for (name, value) in trailers {
+            fields.append(name, value.as_bytes()).map_err(|error| header_error(name, &error))?;
+        }
+        self.end(Some(fields))
+    }
+
+    fn end(self, trailers: Option<Fields>) -> Result<(), SendError> {
         let Self { stream, body } = self;
         let flushed = stream.blocking_flush().map_err(|error| broken(&error));
         drop(stream);
         flushed?;
-        OutgoingBody::finish(body, None).map_err(|code| SendError::Broken(format!("{code:?}")))
+        OutgoingBody::finish(body, trailers).map_err(|code| SendError::Broken(format!("{code:?}")))
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 mod asking;
+mod grpc;
 mod hoarding;
 mod misbehaviour;
 mod reaching;
@@ -30,6 +31,8 @@ impl wasip2::exports::http::incoming_handler::Guest for ProbeGateway {
             "/echo" => streaming::echo(&request, outparam),
             "/stream" => streaming::stream(&query, outparam),
             "/slow-stream" => streaming::slow_stream(&query, outparam),
+            "/events" => streaming::events(&request, outparam),
+            path if path.starts_with(grpc::SERVICE) => grpc::call(path, &request, outparam),
             "/spin" => misbehaviour::spin(),
             "/trap" => misbehaviour::trap(),
             "/exit" => misbehaviour::exit(),

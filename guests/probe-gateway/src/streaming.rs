@@ -77,6 +77,23 @@ pub(crate) fn slow_stream(query: &Query, outparam: ResponseOutparam) {
     writer.finish().ok();
 }
 
+/// Server-sent events: one for each piece of the request body, with the piece as its data, sent before the next piece is
+/// read.
+pub(crate) fn events(request: &IncomingRequest, outparam: ResponseOutparam) {
+    let headers = [("content-type".to_owned(), b"text/event-stream".to_vec())];
+    let Ok(mut writer) = start(outparam, 200, &headers) else { return };
+    let mut number = 0_u64;
+    let outcome = chunks(request, |piece| {
+        let event = format!("id: {number}\ndata: {}\n\n", String::from_utf8_lossy(&piece).trim_end());
+        number += 1;
+        writer.write(event.as_bytes())?;
+        writer.flush().map_err(EchoError::from)
+    });
+    if outcome.is_ok() {
+        writer.finish().ok();
+    }
+}
+
 /// Waits in the host, without using the processor.
 pub(crate) fn sleep_milliseconds(milliseconds: u64) {
     subscribe_duration(milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)).block();

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Buf;
 use roadstead_config::Limits;
-use tokio::{io::AsyncReadExt, time::timeout_at};
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,6 +22,10 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Room for the head of a common request, read at once.
 const READ_BYTES: usize = 4096;
+
+/// How long a draining host waits for the first request of a connection: it may be on its way since before the host
+/// was told.
+const FIRST_REQUEST_TIME: Duration = Duration::from_millis(250);
 
 /// What a connection may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,14 @@ pub(crate) enum Next {
     Refused(Refusal),
 }
 
+/// Ends when a draining host waits no longer for a connection that says nothing.
+async fn given_up(first: bool, draining: &CancellationToken) {
+    draining.cancelled().await;
+    if first {
+        sleep(FIRST_REQUEST_TIME).await;
+    }
+}
+
 impl Connection {
     /// Waits for the next request. `first` says that none has come before, so it may be the preface of HTTP/2.
     pub(crate) async fn next(&mut self, first: bool, limits: &Limits, draining: &CancellationToken) -> Next {
@@ -63,7 +78,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 read = timeout_at(idle, self.transport.get_mut().read_buf(&mut self.inbound)) => read,
-                () = draining.cancelled() => return Next::Closed,
+                () = given_up(first, draining) => return Next::Closed,
             };
             match read {
                 Ok(Ok(1..)) => self.skip_blank_lines(),

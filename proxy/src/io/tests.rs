@@ -32,6 +32,27 @@ async fn a_response_is_gathered_into_writes() {
     timeout(PATIENCE, client.read_exact(&mut got)).await.unwrap().unwrap();
 }
 
+/// What the client's side of a connection takes unread is the kernel's to say; it is told to take little.
+const CLIENT_BYTES: usize = 64 * 1024;
+
+#[tokio::test]
+async fn the_kernel_takes_little_for_a_client_that_does_not_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = tokio::net::TcpSocket::new_v4().unwrap();
+    client.set_recv_buffer_size(CLIENT_BYTES.try_into().unwrap()).unwrap();
+    let _client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, peer) = listener.accept().await.unwrap();
+    let facts = ConnectionFacts::plain(peer);
+    let mut connection = Connection::new(Transport::Plain(socket), facts, &Limits::default());
+    let mut taken = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), connection.write(&[b'x'; 16 * 1024])).await {
+        taken += written.unwrap();
+    }
+    // The kernel doubles what a client asks for, and a write is not cut in two.
+    let most = 2 * CLIENT_BYTES + UNSENT_BYTES_MAX as usize + 64 * 1024;
+    assert!(taken >= UNSENT_BYTES_MAX as usize && taken <= most, "{taken} bytes");
+}
+
 #[tokio::test]
 async fn what_a_client_sends_ahead_is_held_back_within_a_bound() {
     let (mut connection, mut client) = pair().await;

@@ -141,6 +141,26 @@ async fn a_draining_host_finishes_what_is_under_way() {
     assert_eq!(cut, 0);
 }
 
+/// The wait is `gate::FIRST_REQUEST_TIME`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_host_answers_the_first_request_of_who_is_connected() {
+    let host = Host::serving(workload(|_, _| async {
+        // Longer than what closing connections get.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        Ok(whole("done"))
+    }))
+    .await;
+    let (mut late, mut silent) = (Client::connect(&host).await, Client::connect(&host).await);
+    let asking = async {
+        late.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        let got = late.got().await;
+        assert_eq!((got.text(), got.header("connection")), ("done", Some("close")));
+        assert!(silent.is_closed().await);
+    };
+    let (cut, ()) = tokio::join!(soon(host.server.drain(Duration::from_secs(5))), asking);
+    assert_eq!(cut, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_at_its_limit() {
     let (host, mut control) = silent().await;

