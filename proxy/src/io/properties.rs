@@ -280,6 +280,8 @@ async fn requests_of(bytes: Vec<u8>, lengths: Vec<usize>) -> (Vec<Given>, usize)
             break;
         }
     }
+    // Many connections in a short time: their ports are not to be kept from the next ones.
+    connection.reset_on_close();
     drop(connection);
     sending.abort();
     (given, held)
