@@ -10,7 +10,11 @@ use proptest::{
     sample::{Index, select},
     test_runner::{FileFailurePersistence, RngSeed},
 };
-use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -247,9 +251,9 @@ type Given = (Vec<u8>, Vec<u8>);
 async fn requests_of(bytes: Vec<u8>, lengths: Vec<usize>) -> (Vec<Given>, usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (socket, _) = listener.accept().await.unwrap();
+    let (socket, peer) = listener.accept().await.unwrap();
     let limits = limits();
-    let mut connection = Connection::new(socket, &limits);
+    let mut connection = Connection::new(Transport::Plain(socket), ConnectionFacts::plain(peer), &limits);
     let sending = tokio::spawn(async move {
         // The other side may have had enough.
         for piece in pieces(&bytes, &lengths) {
