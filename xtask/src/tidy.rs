@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: rules of this repository that neither compiler nor clippy checks. It also runs as a test of this
 //! package. The rules themselves are in the files below, by the kind of file that they read.
 
+mod container;
 mod features;
 mod fixed_bounds;
 mod limits_page;
@@ -24,8 +25,9 @@ use crate::report;
 #[command(
     long_about = "Checks the rules of this repository that no compiler checks: what each file must begin with and
 how long it may be, which crate may know which library, links between documents, white space, that docs/limits.md says
-what the table of limits, the sources and the tests say and that no limit is without a test, and that of the engine and
-the ingress no other features are compiled in than docs/vulnerabilities.md says."
+what the table of limits, the sources and the tests say and that no limit is without a test, that of the engine and the
+ingress no other features are compiled in than docs/vulnerabilities.md says, and that the container image has no more in
+it than docs/threat-model.md says."
 )]
 #[command(after_help = "Examples:
   cargo xtask tidy             prints every problem as file:line: what is wrong
@@ -119,6 +121,7 @@ fn find(root: &Path) -> Result<Vec<Problem>> {
     }
     limits_page::check(root, &mut problems)?;
     features::check(root, &mut problems)?;
+    container::check(root, &mut problems)?;
     Ok(problems)
 }
 
