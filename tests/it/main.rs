@@ -19,6 +19,7 @@ mod clients;
 mod compiling;
 mod embedding;
 mod faults;
+mod framing;
 mod generated;
 mod hostile;
 mod languages;
