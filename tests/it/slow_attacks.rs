@@ -35,6 +35,8 @@ fn start() -> Host {
     let options = DEADLINES
         .iter()
         .fold(Options::default(), |all, limit| all.flag("--limit", &format!("{limit}={}", DEADLINE.as_millis())));
+    // So that the attacker's address, which is the honest client's as well, is not what it is refused for.
+    let options = options.flag("--limit", "connections_per_client_max=2000");
     // slowhttptest asks for the address that it connects to.
     let attacked = trigger("attacked", "127.0.0.1", "bulk-http").namespace("attacked").timeout("120s");
     let honest = trigger("honest", "honest.test", "bare-http");
