@@ -185,6 +185,11 @@ limits! {
     tenant_instances_max = 500 Count;
     /// Requests to all triggers of one namespace that are answered at a time; 0: no limit.
     tenant_requests_max = 0 Count;
+    /// Requests to all triggers of one namespace that wait at a time for others to end, where so many are answered at a
+    /// time; 0: what is beyond is refused at once.
+    tenant_requests_waiting_max = 0 Count;
+    /// Longest such wait of a request; its own deadline ends it as well.
+    tenant_requests_wait_ms = 30_000 Milliseconds;
     /// Requests a second to all triggers of one namespace; 0: no limit.
     tenant_requests_per_second_max = 0 Count;
     /// Requests to all triggers of one namespace that may come at once after a while without any, where there are so

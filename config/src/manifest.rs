@@ -10,6 +10,8 @@ use crate::{
 
 /// The `timeout` of a trigger that names none: the published default of the messaging request as well.
 pub const TRIGGER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// The `limits.queueTimeout` of a trigger that names none.
+pub const QUEUE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Where something was written: what deploy-time errors point at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,6 +96,17 @@ pub struct RequestLimits {
     pub rate: Option<RequestRate>,
     /// Requests that are answered at a time (`concurrentRequests`).
     pub concurrent: Option<NonZeroU32>,
+    /// `queuedRequests` and `queueTimeout`; only beside `concurrent`. `None`: what is beyond it is refused at once.
+    pub queue: Option<RequestQueue>,
+}
+
+/// Where requests wait for one of the places that `concurrentRequests` bounds. First in, first out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestQueue {
+    /// Requests that wait at a time.
+    pub requests: NonZeroU32,
+    /// The longest wait of each; [`QUEUE_TIMEOUT_DEFAULT`] when the manifest names none.
+    pub wait: Duration,
 }
 
 /// A rate of requests.

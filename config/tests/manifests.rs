@@ -159,12 +159,17 @@ fn a_trigger_has_the_limits_that_are_written() {
         );
         let [Document::HttpTrigger(trigger)] = &documents(&text)[..] else { panic!("one trigger") };
         let rate = trigger.limits.rate.map(|rate| (rate.per_second.get(), rate.burst.get()));
-        (rate, trigger.limits.concurrent.map(NonZeroU32::get))
+        let queue = trigger.limits.queue.map(|queue| (queue.requests.get(), queue.wait.as_secs()));
+        (rate, trigger.limits.concurrent.map(NonZeroU32::get), queue)
     };
-    assert_eq!(limits(""), (None, None));
-    assert_eq!(limits("limits: {}"), (None, None));
-    assert_eq!(limits("limits: {requestsPerSecond: 10}"), (Some((10, 10)), None));
-    assert_eq!(limits("limits: {requestsPerSecond: 10, burst: 3, concurrentRequests: 2}"), (Some((10, 3)), Some(2)));
+    assert_eq!(limits(""), (None, None, None));
+    assert_eq!(limits("limits: {}"), (None, None, None));
+    assert_eq!(limits("limits: {requestsPerSecond: 10}"), (Some((10, 10)), None, None));
+    let rate_and_places = "limits: {requestsPerSecond: 10, burst: 3, concurrentRequests: 2}";
+    assert_eq!(limits(rate_and_places), (Some((10, 3)), Some(2), None));
+    let queue = |rest: &str| limits(&format!("limits: {{concurrentRequests: 2, queuedRequests: 7{rest}}}"));
+    assert_eq!(queue(""), (None, Some(2), Some((7, 30))));
+    assert_eq!(queue(", queueTimeout: 5s"), (None, Some(2), Some((7, 5))));
 }
 
 #[test]

@@ -1,26 +1,30 @@
-//! How many requests a trigger, and all triggers of a namespace together, may have: in a second, and at a time. Counted
-//! before a workload is asked for anything, without a lock. It knows no HTTP message, and a route without limits has
-//! nothing of this.
-//!
-//! The rate is the generic cell rate algorithm on one number, the moment until which what was let in has used the rate
-//! up. That is all of it; `governor` counts in the same way, and brings clocks, maps and waiting that nothing here has a
-//! use for.
+//! How many requests a trigger, and all triggers of a namespace together, may have: in a second, and at a time, with a
+//! queue for those beyond where there is one. Counted before a workload is asked for anything. It knows no HTTP message,
+//! and a route without limits has nothing of this.
+
+mod rate;
 
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use roadstead_config::{
     Limits, Namespace,
-    manifest::{RequestLimits, RequestRate},
+    manifest::{RequestLimits, RequestQueue, RequestRate},
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use rate::Rate;
 
 /// What a request has to pass on its way to a workload.
 pub(crate) struct Admission {
@@ -31,20 +35,41 @@ pub(crate) struct Admission {
 /// A request that was let in; it counts as one until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    _places: [Option<Entered>; 2],
+    _places: [Option<OwnedSemaphorePermit>; 2],
 }
 
-/// Which limit does not let a request in.
+/// What becomes of a request that is not refused at once.
+pub(crate) enum Entry<'a> {
+    Admitted(Admitted),
+    /// It waits for its turn; dropping this leaves the queue.
+    Waits(BoxFuture<'a, Result<Admitted, OverLimit>>),
+}
+
+/// Whose limit does not let a request in, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OverLimit {
-    /// `limits.requestsPerSecond` of the trigger, for as long.
-    TriggerRate(Duration),
-    /// `limits.concurrentRequests` of the trigger.
-    TriggerConcurrency,
-    /// `tenant_requests_per_second_max`, for as long.
-    TenantRate(Duration),
-    /// `tenant_requests_max`.
-    TenantConcurrency,
+pub(crate) struct OverLimit {
+    pub(crate) whose: Whose,
+    pub(crate) excess: Excess,
+}
+
+/// Whom a limit is set for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The trigger: its `spec.limits`.
+    Trigger,
+    /// All triggers of its namespace: the limits `tenant_requests_*`.
+    Tenant,
+}
+
+/// Of what there would be too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// Requests a second, for as long.
+    Rate(Duration),
+    /// Requests at a time, and, where there is a queue, requests in it.
+    Concurrency,
+    /// Time in the queue.
+    Wait,
 }
 
 impl Admission {
@@ -53,23 +78,26 @@ impl Admission {
         (trigger.is_some() || tenant.is_some()).then_some(Self { trigger, tenant })
     }
 
-    /// Lets a request in or says which limit does not. What a trigger's own limits refuse is not counted on the
-    /// tenant's rate.
-    pub(crate) fn enter(&self) -> Result<Admitted, OverLimit> {
-        let place = |share: &Option<Arc<Share>>, over| match share {
-            Some(share) => share.enter().ok_or(over).map(Some),
-            None => Ok(None),
-        };
-        let take = |share: &Option<Arc<Share>>, over: fn(Duration) -> OverLimit| match share {
-            Some(share) => share.take().map_err(over),
-            None => Ok(()),
-        };
-        let places =
-            [place(&self.trigger, OverLimit::TriggerConcurrency)?, place(&self.tenant, OverLimit::TenantConcurrency)?];
-        take(&self.trigger, OverLimit::TriggerRate)?;
-        take(&self.tenant, OverLimit::TenantRate)?;
-        Ok(Admitted { _places: places })
+    /// Lets a request in, now or when its turn in the queue comes, or says which limit does not. What has no place at
+    /// once is not counted on a rate, and what a trigger's own limits refuse not on the tenant's.
+    pub(crate) fn enter(&self) -> Result<Entry<'_>, OverLimit> {
+        let mut entering = self.pass().boxed();
+        match (&mut entering).now_or_never() {
+            Some(entered) => entered.map(Entry::Admitted),
+            None => Ok(Entry::Waits(entering)),
+        }
     }
+
+    async fn pass(&self) -> Result<Admitted, OverLimit> {
+        let trigger = enter(&self.trigger, Whose::Trigger).await?;
+        let tenant = enter(&self.tenant, Whose::Tenant).await?;
+        Ok(Admitted { _places: [trigger, tenant] })
+    }
+}
+
+async fn enter(share: &Option<Arc<Share>>, whose: Whose) -> Result<Option<OwnedSemaphorePermit>, OverLimit> {
+    let Some(share) = share else { return Ok(None) };
+    share.enter().await.map_err(|excess| OverLimit { whose, excess })
 }
 
 /// What one trigger, or one tenant, has of requests.
@@ -77,17 +105,15 @@ impl Admission {
 pub(crate) struct Share {
     limits: RequestLimits,
     rate: Option<Rate>,
-    under_way: AtomicU64,
+    places: Option<Places>,
 }
-
-/// A request that is being answered.
-#[derive(Debug)]
-struct Entered(Arc<Share>);
 
 impl Share {
     /// `None` where the limits are none.
     pub(crate) fn new(limits: RequestLimits) -> Option<Arc<Self>> {
-        let share = || Arc::new(Self { limits, rate: limits.rate.map(Rate::new), under_way: AtomicU64::new(0) });
+        let RequestLimits { rate, concurrent, queue } = limits;
+        let places = concurrent.map(|max| Places::new(max, queue));
+        let share = || Arc::new(Self { limits, rate: rate.map(Rate::new), places });
         (limits != RequestLimits::default()).then(share)
     }
 
@@ -95,50 +121,72 @@ impl Share {
         self.limits
     }
 
-    fn enter(self: &Arc<Self>) -> Option<Entered> {
-        let max = self.limits.concurrent.map_or(u64::MAX, |max| max.get().into());
-        let more = |under_way: u64| (under_way < max).then_some(under_way + 1);
-        self.under_way.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
-        Some(Entered(self.clone()))
-    }
-
-    fn take(&self) -> Result<(), Duration> {
-        self.rate.as_ref().map_or(Ok(()), Rate::take)
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Excess> {
+        // In this order, so that what has no place does not use the rate up, and what is too much does not wait.
+        let seat = self.places.as_ref().map(Places::seat).transpose()?;
+        self.rate.as_ref().map_or(Ok(()), Rate::take).map_err(Excess::Rate)?;
+        match seat {
+            None => Ok(None),
+            Some(seat) => seat.place().await.map(Some),
+        }
     }
 }
 
-/// Requests per second.
+/// Requests at a time, and the queue before them. First come, first served.
 #[derive(Debug)]
-struct Rate {
-    /// What one request takes of the time.
-    interval_ns: u64,
-    /// How far ahead of the time a burst may go.
-    ahead_ns: u64,
-    begun: Instant,
-    /// Since `begun`.
-    used_until_ns: AtomicU64,
+struct Places {
+    free: Arc<Semaphore>,
+    queue: Option<RequestQueue>,
+    waiting: AtomicU32,
 }
 
-impl Rate {
-    fn new(RequestRate { per_second, burst }: RequestRate) -> Self {
-        let interval_ns = (1_000_000_000 / u64::from(per_second.get())).max(1);
-        let ahead_ns = interval_ns.saturating_mul(u64::from(burst.get()) - 1);
-        Self { interval_ns, ahead_ns, begun: Instant::now(), used_until_ns: AtomicU64::new(0) }
+/// A place, or a turn in the queue for one.
+enum Seat<'a> {
+    Place(OwnedSemaphorePermit),
+    Turn(Turn<'a>),
+}
+
+/// A request in the queue.
+struct Turn<'a> {
+    places: &'a Places,
+    wait: Duration,
+}
+
+impl Places {
+    fn new(max: NonZeroU32, queue: Option<RequestQueue>) -> Self {
+        let max = usize::try_from(max.get()).map_or(Semaphore::MAX_PERMITS, |max| max.min(Semaphore::MAX_PERMITS));
+        Self { free: Arc::new(Semaphore::new(max)), queue, waiting: AtomicU32::new(0) }
     }
 
-    /// Takes one request's time, or says how long there will be none.
-    fn take(&self) -> Result<(), Duration> {
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let limit = now.saturating_add(self.ahead_ns);
-        let with_one = |used: u64| (used <= limit).then(|| used.max(now).saturating_add(self.interval_ns));
-        let taken = self.used_until_ns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_one);
-        taken.map(drop).map_err(|used| Duration::from_nanos(used.saturating_sub(limit)))
+    fn seat(&self) -> Result<Seat<'_>, Excess> {
+        if let Ok(place) = self.free.clone().try_acquire_owned() {
+            return Ok(Seat::Place(place));
+        }
+        let queue = self.queue.ok_or(Excess::Concurrency)?;
+        let more = |waiting: u32| (waiting < queue.requests.get()).then_some(waiting + 1);
+        let queued = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+        queued.map_err(|_| Excess::Concurrency)?;
+        Ok(Seat::Turn(Turn { places: self, wait: queue.wait }))
+    }
+}
+
+impl Seat<'_> {
+    async fn place(self) -> Result<OwnedSemaphorePermit, Excess> {
+        match self {
+            Self::Place(place) => Ok(place),
+            Self::Turn(turn) => match timeout(turn.wait, turn.places.free.clone().acquire_owned()).await {
+                Ok(Ok(place)) => Ok(place),
+                // Nobody closes it.
+                Ok(Err(_)) => Err(Excess::Concurrency),
+                Err(_) => Err(Excess::Wait),
+            },
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.places.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -157,7 +205,9 @@ impl Tenants {
             let burst = given(limits.tenant_requests_burst_max).unwrap_or(per_second);
             RequestRate { per_second, burst }
         });
-        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max) };
+        let wait = Duration::from_millis(limits.tenant_requests_wait_ms);
+        let queue = given(limits.tenant_requests_waiting_max).map(|requests| RequestQueue { requests, wait });
+        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max), queue };
         Self { limits, by_namespace: Mutex::default() }
     }
 
@@ -178,87 +228,120 @@ impl Tenants {
 mod tests {
     use super::*;
 
-    fn number(number: u32) -> NonZeroU32 {
-        NonZeroU32::new(number).unwrap()
+    const RATE: RequestRate = RequestRate { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+    const QUEUE: RequestQueue = RequestQueue { requests: NonZeroU32::MIN, wait: Duration::from_secs(5) };
+
+    fn admission(concurrent: u32, queue: Option<RequestQueue>, rate: Option<RequestRate>) -> Admission {
+        let limits = RequestLimits { rate, concurrent: NonZeroU32::new(concurrent), queue };
+        Admission::new(Share::new(limits), None).unwrap()
     }
 
-    fn share(per_second: u32, burst: u32) -> Arc<Share> {
-        let rate = RequestRate { per_second: number(per_second), burst: number(burst) };
-        Share::new(RequestLimits { rate: Some(rate), concurrent: None }).unwrap()
+    fn over(excess: Excess) -> OverLimit {
+        OverLimit { whose: Whose::Trigger, excess }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_lets_a_burst_in_and_then_so_many_a_second() {
-        let share = share(10, 3);
-        let let_in = || std::iter::repeat_with(|| share.take()).take_while(Result::is_ok).count();
-        assert_eq!(let_in(), 3);
-        assert_eq!(share.take(), Err(Duration::from_millis(100)));
-        tokio::time::advance(Duration::from_millis(50)).await;
-        assert_eq!(share.take(), Err(Duration::from_millis(50)));
-        tokio::time::advance(Duration::from_millis(50)).await;
-        assert_eq!(let_in(), 1);
-        // Nobody saves up more than a burst.
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(let_in(), 3);
-        let mut second = 0;
-        for _ in 0..1000 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            second += let_in();
+    /// What becomes of a request that does not have to wait.
+    fn at_once(admission: &Admission) -> Result<Admitted, OverLimit> {
+        match admission.enter()? {
+            Entry::Admitted(admitted) => Ok(admitted),
+            Entry::Waits(_) => panic!("it waits"),
         }
-        assert_eq!(second, 10);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_largest_rate_does_not_overflow() {
-        let share = share(u32::MAX, u32::MAX);
-        assert!((0..1000).all(|_| share.take().is_ok()));
-        let slow = super::tests::share(1, u32::MAX);
-        assert!((0..1000).all(|_| slow.take().is_ok()));
-    }
-
-    /// What threads take together is the burst, and one for each second that it lasts.
-    #[test]
-    fn threads_do_not_take_more_together() {
-        let share = share(1, 1000);
-        let begun = Instant::now();
-        let take = || {
-            let share = share.clone();
-            std::thread::spawn(move || (0..1000).filter(|_| share.take().is_ok()).count())
-        };
-        let taken: usize = [(); 4].map(|()| take()).into_iter().map(|thread| thread.join().unwrap()).sum();
-        let earned = usize::try_from(begun.elapsed().as_secs()).unwrap();
-        assert!((1000..=1001 + earned).contains(&taken), "{taken}");
+    fn waits(admission: &Admission) -> BoxFuture<'_, Result<Admitted, OverLimit>> {
+        match admission.enter() {
+            Ok(Entry::Waits(turn)) => turn,
+            Ok(Entry::Admitted(_)) => panic!("it does not wait"),
+            Err(over) => panic!("{over:?}"),
+        }
     }
 
     #[test]
     fn a_place_comes_back() {
-        let limits = RequestLimits { rate: None, concurrent: Some(number(2)) };
-        let admission = Admission::new(Share::new(limits), None).unwrap();
-        let (one, two) = (admission.enter().unwrap(), admission.enter().unwrap());
-        assert_eq!(admission.enter().unwrap_err(), OverLimit::TriggerConcurrency);
+        let admission = admission(2, None, None);
+        let (one, two) = (at_once(&admission).unwrap(), at_once(&admission).unwrap());
+        assert_eq!(at_once(&admission).unwrap_err(), over(Excess::Concurrency));
         drop(one);
-        let three = admission.enter().unwrap();
-        assert_eq!(admission.enter().unwrap_err(), OverLimit::TriggerConcurrency);
+        let three = at_once(&admission).unwrap();
+        assert_eq!(at_once(&admission).unwrap_err(), over(Excess::Concurrency));
         drop((two, three));
     }
 
     #[test]
-    fn a_tenant_has_one_share_for_all_its_triggers() {
+    fn what_has_no_place_does_not_use_the_rate_up() {
+        let burst = RequestRate { burst: NonZeroU32::new(2).unwrap(), ..RATE };
+        let admission = admission(1, None, Some(burst));
+        let first = at_once(&admission).unwrap();
+        assert!((0..10).all(|_| at_once(&admission).unwrap_err() == over(Excess::Concurrency)));
+        drop(first);
+        drop(at_once(&admission).unwrap());
+        assert!(matches!(at_once(&admission).unwrap_err().excess, Excess::Rate(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_beyond_the_rate_does_not_wait() {
+        let admission = admission(1, Some(QUEUE), Some(RATE));
+        let first = at_once(&admission).unwrap();
+        assert!(matches!(at_once(&admission).unwrap_err().excess, Excess::Rate(_)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // The one that was refused is not in the queue.
+        let turn = waits(&admission);
+        drop(first);
+        turn.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_first_in_first_out_and_bounded_in_number_and_time() {
+        let queue = RequestQueue { requests: NonZeroU32::new(2).unwrap(), ..QUEUE };
+        let admission = admission(1, Some(queue), None);
+        let held = at_once(&admission).unwrap();
+        let first = waits(&admission);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = waits(&admission);
+        assert_eq!(at_once(&admission).unwrap_err(), over(Excess::Concurrency));
+
+        drop(held);
+        // The place is the first one's; who comes now does not overtake.
+        assert_eq!(at_once(&admission).unwrap_err(), over(Excess::Concurrency));
+        let held = first.await.unwrap();
+        assert_eq!(second.await.unwrap_err(), over(Excess::Wait));
+        drop(held);
+        drop(at_once(&admission).unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_makes_room_in_it() {
+        let admission = admission(1, Some(QUEUE), None);
+        let held = at_once(&admission).unwrap();
+        for _ in 0..3 {
+            drop(waits(&admission));
+        }
+        drop(held);
+        drop(at_once(&admission).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_one_share_for_all_its_triggers() {
         let limits = Limits {
             tenant_requests_max: 1,
-            tenant_requests_per_second_max: 2,
-            tenant_requests_burst_max: 2,
+            tenant_requests_per_second_max: 3,
+            tenant_requests_burst_max: 3,
+            tenant_requests_waiting_max: 1,
+            tenant_requests_wait_ms: 50,
             ..Limits::default()
         };
         let tenants = Tenants::new(&limits);
         let of = |namespace: &str| Admission::new(None, tenants.of(&namespace.parse().unwrap())).unwrap();
+        let over = |excess| OverLimit { whose: Whose::Tenant, excess };
         let (first, second, other) = (of("a"), of("a"), of("b"));
-        let under_way = first.enter().unwrap();
-        assert_eq!(second.enter().unwrap_err(), OverLimit::TenantConcurrency);
+        let under_way = at_once(&first).unwrap();
+        let turn = waits(&second);
+        assert_eq!(at_once(&first).unwrap_err(), over(Excess::Concurrency));
+        assert_eq!(turn.await.unwrap_err(), over(Excess::Wait));
         drop(under_way);
-        drop(second.enter().unwrap());
-        assert!(matches!(first.enter().unwrap_err(), OverLimit::TenantRate(_)));
-        drop(other.enter().unwrap());
+        drop(at_once(&second).unwrap());
+        assert!(matches!(at_once(&first).unwrap_err().excess, Excess::Rate(_)));
+        drop(at_once(&other).unwrap());
         assert!(Admission::new(None, Tenants::new(&Limits::default()).of(&"a".parse().unwrap())).is_none());
     }
 }

@@ -117,9 +117,9 @@ impl Ingress {
             return Err(Refusal::BodyTooLarge.into());
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
-        let _admitted = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
         let call = Call { deadline: clock::from_now(timeout), trace: received.trace.clone() };
+        let entry = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
         if received.expects_continue && !session.is_body_empty() {
             // pingora takes the response that precedes the body for the last of the connection.
             let keepalive = session.get_keepalive();
@@ -127,7 +127,7 @@ impl Ingress {
             session.set_keepalive(keepalive);
         }
         let exchange = Exchange::new(session, &self.limits, &self.lifecycle, call.deadline);
-        exchange.run(&*target, received, call, record).await
+        exchange.run(entry, &*target, received, call, record).await
     }
 
     /// Tells an HTTP/1 client of a draining host that this response is the connection's last.

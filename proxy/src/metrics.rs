@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGaugeVec,
+    waiting: IntGaugeVec,
     errors: IntCounterVec,
     /// Open connections.
     pub(crate) connections: IntGauge,
@@ -85,7 +86,11 @@ impl Metrics {
             &trigger,
         )?;
         let in_flight = IntGaugeVec::new(
-            Opts::new("roadstead_http_requests_in_flight", "Requests that are being answered"),
+            Opts::new("roadstead_http_requests_in_flight", "Requests that are being answered, or wait for it"),
+            &trigger,
+        )?;
+        let waiting = IntGaugeVec::new(
+            Opts::new("roadstead_http_requests_waiting", "Requests in the queue of a trigger or of its namespace"),
             &trigger,
         )?;
         let errors = IntCounterVec::new(
@@ -97,8 +102,8 @@ impl Metrics {
             Opts::new("roadstead_http_connections_refused_total", "Client connections that were not served"),
             &["reason"],
         )?;
-        let unrouted = TriggerMetrics::new("", "", &requests, &duration, &in_flight, &errors);
-        Ok(Self { requests, duration, in_flight, errors, connections, refused, unrouted })
+        let unrouted = TriggerMetrics::new("", "", &requests, &duration, &in_flight, &waiting, &errors);
+        Ok(Self { requests, duration, in_flight, waiting, errors, connections, refused, unrouted })
     }
 
     /// Shows the metrics in a registry.
@@ -106,6 +111,7 @@ impl Metrics {
         registry.register(Box::new(self.requests.clone()))?;
         registry.register(Box::new(self.duration.clone()))?;
         registry.register(Box::new(self.in_flight.clone()))?;
+        registry.register(Box::new(self.waiting.clone()))?;
         registry.register(Box::new(self.errors.clone()))?;
         registry.register(Box::new(self.connections.clone()))?;
         registry.register(Box::new(self.refused.clone()))
@@ -114,7 +120,15 @@ impl Metrics {
     /// The handles of a trigger, looked up once per binding.
     pub(crate) fn trigger(&self, owner: &WorkloadId) -> TriggerMetrics {
         let (namespace, trigger) = (owner.namespace.to_string(), owner.name.to_string());
-        TriggerMetrics::new(&namespace, &trigger, &self.requests, &self.duration, &self.in_flight, &self.errors)
+        TriggerMetrics::new(
+            &namespace,
+            &trigger,
+            &self.requests,
+            &self.duration,
+            &self.in_flight,
+            &self.waiting,
+            &self.errors,
+        )
     }
 
     /// Forgets a trigger that is gone, so that a host does not carry the names of all that it ever ran.
@@ -124,6 +138,7 @@ impl Metrics {
         // A series that never had a value is not there to be removed.
         let _ = self.duration.remove_label_values(&labels);
         let _ = self.in_flight.remove_label_values(&labels);
+        let _ = self.waiting.remove_label_values(&labels);
         for (_, code) in CODES {
             let _ = self.requests.remove_label_values(&[namespace.as_str(), trigger.as_str(), code]);
         }
@@ -148,8 +163,10 @@ const REASONS: &[&str] = &[
     "no-replica",
     "trigger-rate",
     "trigger-concurrency",
+    "trigger-queue-timeout",
     "tenant-rate",
     "tenant-concurrency",
+    "tenant-queue-timeout",
     "deadline",
     "trap",
     "stack-overflow",
@@ -178,6 +195,7 @@ pub(crate) struct TriggerMetrics {
     requests: IntCounterVec,
     codes: [OnceLock<IntCounter>; CODES.len()],
     errors: IntCounterVec,
+    waiting: IntGaugeVec,
     pub(crate) duration: Histogram,
     pub(crate) in_flight: IntGauge,
 }
@@ -189,6 +207,7 @@ impl TriggerMetrics {
         requests: &IntCounterVec,
         duration: &HistogramVec,
         in_flight: &IntGaugeVec,
+        waiting: &IntGaugeVec,
         errors: &IntCounterVec,
     ) -> Self {
         Self {
@@ -197,6 +216,7 @@ impl TriggerMetrics {
             requests: requests.clone(),
             codes: [const { OnceLock::new() }; CODES.len()],
             errors: errors.clone(),
+            waiting: waiting.clone(),
             duration: duration.with_label_values(&[namespace, trigger]),
             in_flight: in_flight.with_label_values(&[namespace, trigger]),
         }
@@ -209,6 +229,11 @@ impl TriggerMetrics {
             return;
         };
         slot.get_or_init(|| self.requests.with_label_values(&[&*self.namespace, &*self.trigger, code])).inc();
+    }
+
+    /// How many requests wait. Looked up when it is wanted: few triggers have a queue.
+    pub(crate) fn waiting(&self) -> IntGauge {
+        self.waiting.with_label_values(&[&*self.namespace, &*self.trigger])
     }
 
     /// Counts a request that ended otherwise than with a workload's response.

@@ -9,7 +9,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use roadstead_runtime::CallError;
 
-use crate::admit::OverLimit;
+use crate::admit::{Excess, OverLimit, Whose};
 
 /// Names the situation for programs.
 const ERROR_HEADER: &str = "x-roadstead-error";
@@ -113,25 +113,31 @@ impl From<&Refusal> for Answer {
 }
 
 impl From<&OverLimit> for Answer {
-    fn from(over: &OverLimit) -> Self {
-        let answer = |kind, message: &'static str| Self::new(StatusCode::TOO_MANY_REQUESTS, kind, message);
-        match over {
-            OverLimit::TriggerRate(wait) => {
-                answer("trigger-rate", "the trigger has had as many requests as it may; try again later")
-                    .retry_after(*wait)
+    fn from(OverLimit { whose, excess }: &OverLimit) -> Self {
+        let (kind, message) = match (whose, excess) {
+            (Whose::Trigger, Excess::Rate(_)) => {
+                ("trigger-rate", "the trigger has had as many requests as it may; try again later")
             }
-            OverLimit::TriggerConcurrency => {
-                answer("trigger-concurrency", "the trigger has as many requests at a time as it may; try again later")
-                    .retry()
+            (Whose::Trigger, Excess::Concurrency) => {
+                ("trigger-concurrency", "the trigger has as many requests at a time as it may; try again later")
             }
-            OverLimit::TenantRate(wait) => {
-                answer("tenant-rate", "the namespace has had as many requests as it may; try again later")
-                    .retry_after(*wait)
+            (Whose::Trigger, Excess::Wait) => {
+                ("trigger-queue-timeout", "the trigger had no room for the request in time; try again later")
             }
-            OverLimit::TenantConcurrency => {
-                answer("tenant-concurrency", "the namespace has as many requests at a time as it may; try again later")
-                    .retry()
+            (Whose::Tenant, Excess::Rate(_)) => {
+                ("tenant-rate", "the namespace has had as many requests as it may; try again later")
             }
+            (Whose::Tenant, Excess::Concurrency) => {
+                ("tenant-concurrency", "the namespace has as many requests at a time as it may; try again later")
+            }
+            (Whose::Tenant, Excess::Wait) => {
+                ("tenant-queue-timeout", "the namespace had no room for the request in time; try again later")
+            }
+        };
+        let answer = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, message);
+        match excess {
+            Excess::Rate(wait) => answer.retry_after(*wait),
+            Excess::Concurrency | Excess::Wait => answer.retry(),
         }
     }
 }

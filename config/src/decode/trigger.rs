@@ -13,8 +13,8 @@ use crate::{
     diagnostic::{Spot, bare, reason},
     duration::{DurationError, parse_duration},
     manifest::{
-        DeployPolicy, Document, HttpTrigger, Metadata, RequestLimits, RequestRate, SourcePlace,
-        TRIGGER_TIMEOUT_DEFAULT, Template,
+        DeployPolicy, Document, HttpTrigger, Metadata, QUEUE_TIMEOUT_DEFAULT, RequestLimits, RequestQueue, RequestRate,
+        SourcePlace, TRIGGER_TIMEOUT_DEFAULT, Template,
     },
     node::{NodeKind, Schema},
 };
@@ -114,17 +114,26 @@ fn no_certificates(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<()> {
 }
 
 fn limits(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<RequestLimits> {
-    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests"])?;
+    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests", "queuedRequests", "queueTimeout"])?;
     let per_second = d.optional(&m, "requestsPerSecond", at_least_one);
     let burst = d.optional(&m, "burst", at_least_one);
     let concurrent = d.optional(&m, "concurrentRequests", at_least_one);
-    let (per_second, burst, concurrent) = (per_second?, burst?, concurrent?);
-    if let (None, Some(_), Some(at)) = (per_second, burst, m.get("burst")) {
-        let problem = d.problem(&at, "a burst without a rate", "requestsPerSecond beside it");
-        return Err(d.report(problem));
-    }
+    let queued = d.optional(&m, "queuedRequests", at_least_one);
+    let wait = d.optional(&m, "queueTimeout", duration);
+    let (per_second, burst, concurrent, queued, wait) = (per_second?, burst?, concurrent?, queued?, wait?);
+    needs(d, &m, "burst", "requestsPerSecond")?;
+    needs(d, &m, "queuedRequests", "concurrentRequests")?;
+    needs(d, &m, "queueTimeout", "queuedRequests")?;
     let rate = per_second.map(|per_second| RequestRate { per_second, burst: burst.unwrap_or(per_second) });
-    Ok(RequestLimits { rate, concurrent })
+    let queue = queued.map(|requests| RequestQueue { requests, wait: wait.unwrap_or(QUEUE_TIMEOUT_DEFAULT) });
+    Ok(RequestLimits { rate, concurrent, queue })
+}
+
+/// Refuses a field that says something about another, which is not there.
+fn needs(d: &mut Decoder<'_>, m: &Mapping<'_>, field: &str, other: &str) -> Decoded<()> {
+    let (Some(at), None) = (m.get(field), m.get(other)) else { return Ok(()) };
+    let problem = d.problem(&at, format!("{field} alone"), format!("{other} beside it"));
+    Err(d.report(problem))
 }
 
 /// A number of the published int32 fields that is not 0: elsewhere 0 stands for a default, here it would close the

@@ -18,7 +18,7 @@ use super::{
     request::Received,
     response::{Asked, Prepared, prepare},
 };
-use crate::{lifecycle::Lifecycle, respond::Refusal};
+use crate::{admit::Entry, lifecycle::Lifecycle, respond::Refusal};
 
 /// What a client gets to take the last bytes of a response that breaks off.
 pub(super) const PARTING_TIME: Duration = Duration::from_secs(1);
@@ -62,9 +62,11 @@ impl<'a> Exchange<'a> {
         Self { session, limits, lifecycle, deadline }
     }
 
-    /// Runs the exchange to its end.
+    /// Runs the exchange to its end, from the request's turn on where it has to wait for one. Meanwhile its body comes
+    /// in as far as there is room for it, and a client that leaves gives its turn up.
     pub(super) async fn run(
         mut self,
+        entry: Option<Entry<'_>>,
         target: &dyn Dispatch,
         received: Received,
         call: Call,
@@ -77,6 +79,15 @@ impl<'a> Exchange<'a> {
         *request.uri_mut() = received.uri;
         *request.headers_mut() = received.headers;
         let mut alarm = pin!(sleep_until(self.deadline));
+        let _admitted = match entry {
+            None => None,
+            Some(Entry::Admitted(admitted)) => Some(admitted),
+            Some(Entry::Waits(mut turn)) => {
+                let _waiting = record.waits();
+                let entered = self.wait(turn.as_mut(), &mut pump, alarm.as_mut()).await?;
+                Some(entered.map_err(Refusal::OverLimit)?)
+            }
+        };
         let dispatched = AssertUnwindSafe(target.dispatch(request, received.origin.scheme, call)).catch_unwind();
         let response = self.wait(pin!(dispatched), &mut pump, alarm.as_mut()).await?;
         let response =

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use prometheus::IntGauge;
 use roadstead_config::HostName;
 use roadstead_runtime::TraceId;
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(crate) struct Record {
     trace: Option<TraceId>,
     status: Option<u16>,
     reason: Option<&'static str>,
+    /// Time in the queue before the trigger.
+    waited: Option<Duration>,
     request_bytes: usize,
     response_bytes: usize,
     finished: bool,
@@ -82,6 +85,7 @@ impl Record {
             trace: None,
             status: None,
             reason: None,
+            waited: None,
             request_bytes: 0,
             response_bytes: 0,
             finished: false,
@@ -110,6 +114,13 @@ impl Record {
 
     pub(super) fn status(&mut self, status: StatusCode) {
         self.status = Some(status.as_u16());
+    }
+
+    /// The request waits for its turn, until the guard is dropped.
+    pub(super) fn waits(&mut self) -> Waiting<'_> {
+        let gauge = self.trigger().waiting();
+        gauge.inc();
+        Waiting { record: self, gauge, since: Instant::now() }
     }
 
     /// The request ends with an answer of the ingress.
@@ -179,6 +190,7 @@ impl Drop for Record {
             request_bytes = self.request_bytes,
             response_bytes = self.response_bytes,
             duration_ms = milliseconds(duration),
+            waited_ms = self.waited.map(milliseconds),
             user_agent = self.user_agent.as_ref().map(user_agent).as_deref(),
             request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
             trace_id = self.trace.map(tracing::field::display),
@@ -188,6 +200,20 @@ impl Drop for Record {
             reason = self.reason,
             response_flags = self.reason.map_or("-", response_flags),
         );
+    }
+}
+
+/// A request in the queue before its trigger.
+pub(super) struct Waiting<'a> {
+    record: &'a mut Record,
+    gauge: IntGauge,
+    since: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.gauge.dec();
+        self.record.waited = Some(self.since.elapsed());
     }
 }
 
@@ -215,7 +241,8 @@ fn response_flags(reason: &'static str) -> &'static str {
         "client-gone" => "DC",
         "bad-request" | "target-too-long" | "headers-too-large" => "DPE",
         "head-timeout" | "body-timeout" => "SI",
-        "trigger-rate" | "trigger-concurrency" | "tenant-rate" | "tenant-concurrency" => "RL",
+        "trigger-rate" | "trigger-concurrency" | "trigger-queue-timeout" => "RL",
+        "tenant-rate" | "tenant-concurrency" | "tenant-queue-timeout" => "RL",
         "workload-busy" | "tenant-busy" | "host-busy" | "admission-timeout" => "UO",
         "trap" | "stack-overflow" | "memory-limit" | "cpu-limit" | "exit" | "no-response" | "guest-error" => "UC",
         "instantiation" | "host-panic" => "UF",

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use roadstead_config::manifest::{RequestLimits, RequestRate};
+use roadstead_config::manifest::{RequestLimits, RequestQueue, RequestRate};
 use roadstead_runtime::{Dispatch, TriggerBinding};
 use tokio::sync::Semaphore;
 
@@ -18,7 +18,14 @@ fn limited(owner: &str, path: &str, limits: RequestLimits, target: Arc<dyn Dispa
 fn rate(per_second: u32, burst: u32) -> RequestLimits {
     let number = |number| NonZeroU32::new(number).unwrap();
     let rate = RequestRate { per_second: number(per_second), burst: number(burst) };
-    RequestLimits { rate: Some(rate), concurrent: None }
+    RequestLimits { rate: Some(rate), ..RequestLimits::default() }
+}
+
+/// So many requests at a time, and so many more that wait for so long.
+fn places(concurrent: u32, queue: Option<(u32, Duration)>) -> RequestLimits {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let queue = queue.map(|(requests, wait)| RequestQueue { requests: number(requests), wait });
+    RequestLimits { concurrent: Some(number(concurrent)), queue, ..RequestLimits::default() }
 }
 
 /// A workload that answers when it is given leave.
@@ -69,7 +76,7 @@ async fn a_trigger_has_so_many_requests_a_second() {
 async fn a_trigger_answers_so_many_at_a_time() {
     let host = Host::start().await;
     let (leave, target) = waiting();
-    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    let limits = places(1, None);
     host.try_bind(limited("team/app", "/", limits, target.clone())).unwrap();
     let mut first = Client::connect(&host).await;
     first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -89,7 +96,7 @@ async fn a_trigger_answers_so_many_at_a_time() {
 async fn a_client_that_leaves_gives_its_place_back() {
     let host = Host::start().await;
     let (leave, target) = waiting();
-    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    let limits = places(1, None);
     host.try_bind(limited("team/app", "/", limits, target)).unwrap();
     let mut first = Client::connect(&host).await;
     first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -99,6 +106,89 @@ async fn a_client_that_leaves_gives_its_place_back() {
     leave.add_permits(1);
     let mut second = Client::connect(&host).await;
     assert_eq!(second.get("/").await.text(), "done");
+}
+
+const WAITING: &str = r#"roadstead_http_requests_waiting{namespace="team",trigger="app"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_beyond_a_triggers_places_waits_in_its_queue() {
+    let host = Host::start().await;
+    let (leave, target) = waiting();
+    host.try_bind(limited("team/app", "/", places(1, Some((1, Duration::from_secs(60)))), target)).unwrap();
+    let [mut first, mut second, mut third] =
+        [Client::connect(&host).await, Client::connect(&host).await, Client::connect(&host).await];
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    // A request that waits has its body taken in.
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    second.send(head).await;
+    host.metric_becomes(WAITING, 1.0).await;
+    assert_eq!(second.got().await.status, 100);
+    second.send("body").await;
+    assert_eq!(refused(&third.get("/").await), (429, Some("trigger-concurrency"), Some("1")));
+    leave.add_permits(2);
+    assert_eq!(first.got().await.text(), "done");
+    assert_eq!(second.got().await.text(), "done");
+    host.metric_becomes(WAITING, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_in_a_queue_ends_with_its_time_the_deadline_or_the_client() {
+    let host = Host::start().await;
+    let (leave, target) = waiting();
+    let short = places(1, Some((10, Duration::from_millis(50))));
+    host.try_bind(limited("team/app", "/", short, target.clone())).unwrap();
+    let mut first = Client::connect(&host).await;
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    let mut second = Client::connect(&host).await;
+    assert_eq!(refused(&second.get("/").await), (429, Some("trigger-queue-timeout"), Some("1")));
+    leave.add_permits(1);
+    assert_eq!(first.got().await.status, 200);
+
+    let long = places(1, Some((1, Duration::from_secs(600))));
+    let timeout = Duration::from_secs(1);
+    host.try_bind(TriggerBinding { timeout, ..limited("team/app", "/", long, target) }).unwrap();
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    second.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(WAITING, 1.0).await;
+    let (one, two) = (first.got().await, second.got().await);
+    assert_eq!([one.status, two.status], [504, 504]);
+
+    let timeout = Duration::from_secs(60);
+    let (leave, target) = waiting();
+    host.try_bind(TriggerBinding { timeout, ..limited("team/app", "/", long, target) }).unwrap();
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    second.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(WAITING, 1.0).await;
+    drop(second);
+    host.metric_becomes(WAITING, 0.0).await;
+    leave.add_permits(1);
+    assert_eq!(first.got().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_requests_wait_where_the_operator_has_them_wait() {
+    let host = Host::with(|limits| {
+        limits.tenant_requests_max = 1;
+        limits.tenant_requests_waiting_max = 1;
+        limits.tenant_requests_wait_ms = 60_000;
+    })
+    .await;
+    let (leave, target) = waiting();
+    host.bind("team/app", "a.test", "/", target);
+    host.bind("team/other", "a.test", "/other", telling());
+    let mut first = Client::connect(&host).await;
+    first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 1.0).await;
+    let mut second = Client::connect(&host).await;
+    second.send("GET /other HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    host.metric_becomes(r#"roadstead_http_requests_waiting{namespace="team",trigger="other"}"#, 1.0).await;
+    let mut third = Client::connect(&host).await;
+    assert_eq!(refused(&third.get("/other").await), (429, Some("tenant-concurrency"), Some("1")));
+    leave.add_permits(1);
+    assert_eq!([first.got().await.status, second.got().await.status], [200, 200]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
