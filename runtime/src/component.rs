@@ -1,5 +1,7 @@
 //! A running component: how a call gets an instance, fresh or pooled, and what becomes of the instance afterwards.
 
+mod pooled;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -100,7 +102,7 @@ impl ComponentHandle {
     ///
     /// # Errors
     /// When no instance is to be had in time, the guest fails, or the call's deadline passes.
-    pub async fn call<T, F>(&self, call: Call, work: F) -> Result<T, CallError>
+    pub async fn call<T, F>(self: &Arc<Self>, call: Call, work: F) -> Result<T, CallError>
     where
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
@@ -114,7 +116,12 @@ impl ComponentHandle {
     ///
     /// # Errors
     /// As for [`ComponentHandle::call`].
-    pub async fn call_admitted_by<T, F>(&self, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
+    pub async fn call_admitted_by<T, F>(
+        self: &Arc<Self>,
+        admit_by: Instant,
+        call: Call,
+        work: F,
+    ) -> Result<T, CallError>
     where
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
@@ -148,31 +155,6 @@ impl ComponentHandle {
         self.fresh_places.enter(1).ok_or(CallError::WorkloadBusy { bound: "workload_instances_max", limit })
     }
 
-    async fn call_pooled<T, F>(&self, pool: &Pool, admit_by: Instant, call: Call, work: F) -> Result<T, CallError>
-    where
-        F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
-    {
-        let mut place = pool.enter(&call, admit_by, &self.metrics).await?;
-        let mut busy = Busy::new(&self.metrics);
-        let mut instance = match place.warm.take() {
-            Some(instance) => instance,
-            None => self.instantiate_pooled(call.clone()).await?,
-        };
-        busy.has_instance = true;
-        instance.live.store.data_mut().begin_call(call.clone());
-        let result = self.run(&mut instance, &call, work).await;
-        busy.has_instance = false;
-        instance.calls = instance.calls.saturating_add(1);
-        let used_up = self.plan.max_invocations.is_some_and(|max| instance.calls >= max.get());
-        match &result {
-            Err(CallError::Deadline) => self.metrics.instance_retired("deadline"),
-            Err(_) => self.metrics.instance_retired("fault"),
-            Ok(_) if used_up => self.metrics.instance_retired("max-invocations"),
-            Ok(_) => pool.put_back(instance),
-        }
-        result
-    }
-
     async fn run<T, F>(&self, instance: &mut PooledInstance, call: &Call, work: F) -> Result<T, CallError>
     where
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
@@ -185,27 +167,10 @@ impl ComponentHandle {
         result
     }
 
-    /// Makes an instance that goes to the pool: its start is no call's, and has the time that `call` has.
-    async fn instantiate_pooled(&self, call: Call) -> Result<PooledInstance, CallError> {
-        let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call)?;
-        live.store.data_mut().cpu = None;
-        let instance = self.instantiate(live).await?;
-        self.metrics.created_pooled.inc();
-        Ok(instance)
-    }
-
     async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
         let ended = guarded(live.bounds(), self.plan.linked.pre.instantiate_async(&mut live.store)).await;
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
-    }
-
-    /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
-    pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
-        if let Some(pool) = &self.pool {
-            pool.put_back(self.instantiate_pooled(call).await?);
-        }
-        Ok(())
     }
 
     /// Takes no further call into the pool and gives up its idle instances.
@@ -219,27 +184,4 @@ impl ComponentHandle {
 /// A plugin's state as a plan keeps it.
 pub(crate) fn bound_entry(state: BoundState) -> (std::any::TypeId, BoundState) {
     ((*state).type_id(), state)
-}
-
-/// Counts a pooled instance as busy, and one whose caller went away as retired.
-struct Busy<'a> {
-    metrics: &'a ComponentMetrics,
-    /// An instance is in the call: when it is dropped now, its caller went away.
-    has_instance: bool,
-}
-
-impl<'a> Busy<'a> {
-    fn new(metrics: &'a ComponentMetrics) -> Self {
-        metrics.pool_busy.inc();
-        Self { metrics, has_instance: false }
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.metrics.pool_busy.dec();
-        if self.has_instance {
-            self.metrics.instance_retired("cancelled");
-        }
-    }
 }

@@ -26,6 +26,11 @@ impl Gate {
         Arc::new(Self { places_max, taken: AtomicU64::new(0) })
     }
 
+    /// Whether half of the places are taken, or more.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.places_max.div_ceil(2)
+    }
+
     /// Takes that many places at once; `None` when there are not so many left.
     pub(crate) fn enter(self: &Arc<Self>, places: u32) -> Option<Entered> {
         let places = u64::from(places);
@@ -49,7 +54,9 @@ mod tests {
     fn what_is_taken_is_bounded_and_comes_back() {
         let gate = Gate::new(5);
         let two = gate.enter(2).unwrap();
+        assert!(!gate.is_half_full());
         let three = gate.enter(3).unwrap();
+        assert!(gate.is_half_full());
         assert!(gate.enter(1).is_none());
         drop(two);
         assert!(gate.enter(3).is_none());

@@ -201,6 +201,9 @@ impl Host {
             workload.stop(self.drain_timeout()).await;
             return Err(error);
         }
+        if *replicas > 0 {
+            workload.fill_pools();
+        }
         Ok(workload)
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct Pool {
 /// A place in the pool, with a warm instance when there was one.
 pub(crate) struct Place {
     pub(crate) warm: Option<PooledInstance>,
-    _permit: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -90,7 +90,13 @@ impl Pool {
             Err(_) => self.wait(call, admit_by, metrics).await?,
         };
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Place { warm, _permit: permit })
+        Ok(Place { warm, permit })
+    }
+
+    /// A place without an instance that nobody has asked for, so that one can be made there in advance.
+    pub(crate) fn vacancy(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = self.places.clone().try_acquire_owned().ok()?;
+        (self.idle() + self.busy() <= self.bounds.size.get()).then_some(permit)
     }
 
     async fn wait(
@@ -119,6 +125,10 @@ impl Pool {
         if idle.len() < self.bounds.size.get() && !self.places.is_closed() {
             idle.push(instance);
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.places.is_closed()
     }
 
     /// Lets nobody in any more and drops the idle instances.

@@ -224,6 +224,11 @@ impl Workload {
         Ok(())
     }
 
+    /// Begins to make the rest of the pools' instances, beside the first of each.
+    pub(crate) fn fill_pools(&self) {
+        self.components.iter().for_each(ComponentHandle::fill);
+    }
+
     /// What answers HTTP requests: the one component that exports the handler.
     pub(crate) fn http_target(&self, place: &SourcePlace) -> Result<Arc<HttpTarget>, DeployError> {
         let mut handlers = self.components.iter().filter(|component| exports_http(component));

@@ -72,6 +72,32 @@ async fn a_pool_never_has_more_instances_than_its_size_and_calls_wait_for_them()
 }
 
 #[tokio::test]
+async fn a_pool_is_filled_before_anybody_asks_and_what_is_given_up_is_replaced() {
+    let host = Host::start(&application(&["poolSize: 3", "maxInvocations: 1"]));
+    let made = "roadstead_instances_created_total";
+    host.wait_for_metric("roadstead_instances", &["probe-worker"], 3.0).await;
+    for (calls, body) in [(1.0, "count"), (2.0, "trap"), (3.0, "count")] {
+        host.client("probe.test").post("/request?subject=probe.work").body(body).send().await;
+        host.wait_for_metric(made, &["probe-worker"], 3.0 + calls).await;
+    }
+    host.wait_for_metric("roadstead_instances", &["probe-worker"], 3.0).await;
+    // A call whose caller has left gives its instance up as well.
+    let path = "/request?subject=probe.work&timeout-ms=50";
+    assert_eq!(host.client("probe.test").post(path).body("spin").send().await.status, 502);
+    host.wait_for_metric(made, &["probe-worker"], 7.0).await;
+    host.wait_for_metric("roadstead_instances", &["probe-worker"], 3.0).await;
+}
+
+#[tokio::test]
+async fn a_pool_in_advance_leaves_room_for_others() {
+    let options = Options::default().flag("--limit", "tenant_instances_max=8");
+    let host = Host::start_with(&application(&["poolSize: 8"]), options);
+    host.wait_for_metric("roadstead_instances", &["probe-worker"], 4.0).await;
+    assert_eq!(host.client("probe.test").get("/count").send().await.text(), "1");
+    assert_eq!(host.metric("roadstead_instances", &["probe-worker"]).await, 4.0);
+}
+
+#[tokio::test]
 async fn an_instance_that_trapped_is_thrown_away() {
     let host = Host::start(&application(&["poolSize: 1"]));
     assert_eq!(count(&host).await, 1);
