@@ -7,6 +7,7 @@ mod health;
 mod limits;
 mod log;
 mod manifests;
+mod messaging;
 mod run;
 mod tls;
 mod validate;

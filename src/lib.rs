@@ -42,7 +42,9 @@ pub mod plugin {
 
     /// `wasmcloud:messaging`.
     pub mod wasmcloud_messaging {
-        pub use roadstead_plugins::wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats};
+        pub use roadstead_plugins::wasmcloud_messaging::{
+            ConnectError, Messaging, NatsMessaging, TenantSubjects, connect_nats,
+        };
     }
 }
 

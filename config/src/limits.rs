@@ -251,6 +251,8 @@ limits! {
     pool_size_max = 1_000 Count;
     /// Messages of a subscription that wait to be handled.
     subscription_messages_max = 4_096 Count;
+    /// Size of the messages of a subscription that wait to be handled, together.
+    subscription_bytes_max = 67_108_864 Bytes;
     /// Size of a message's body.
     message_bytes_max = 1_048_576 Bytes;
     /// Size of the reason that a worker's failure carries to the requester.

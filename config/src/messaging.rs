@@ -1,4 +1,5 @@
-//! The published configuration of `wasmcloud:messaging`: which subjects a workload handles, and how many at a time.
+//! The configuration of `wasmcloud:messaging`: which subjects a workload handles, how many at a time, and where it may
+//! send. All but `publish` is published; that is an extension of ours.
 //!
 //! Checked when a manifest is read, and again by the plugin once `localResources.config` and what `configFrom` and
 //! `secretFrom` name are merged in. Knows no broker.
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// The keys of the configuration.
-pub const KEYS: [&str; 4] = [SUBSCRIPTIONS, CONSUMER_GROUP, MAX_IN_FLIGHT, ADMISSION_WAIT];
+pub const KEYS: [&str; 5] = [SUBSCRIPTIONS, CONSUMER_GROUP, MAX_IN_FLIGHT, ADMISSION_WAIT, PUBLISH];
 /// Comma list of the subjects that the workload handles.
 pub const SUBSCRIPTIONS: &str = "subscriptions";
 /// The queue group, or `broadcast`.
@@ -23,10 +24,12 @@ pub const CONSUMER_GROUP: &str = "consumer_group";
 pub const MAX_IN_FLIGHT: &str = "max_in_flight";
 /// How long a message waits for a free instance.
 pub const ADMISSION_WAIT: &str = "admission_wait";
+/// Comma list of the subjects that the workload may send to.
+pub const PUBLISH: &str = "publish";
 /// Longest `admission_wait` (published).
 pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// Most subjects of one workload.
+/// Most subjects of one list of a workload.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
 
 /// The configuration of one workload.
@@ -39,6 +42,8 @@ pub struct MessagingConfig {
     pub max_in_flight: Option<NonZeroU32>,
     /// `None`: the host's own limit. At most [`ADMISSION_WAIT_MAX`].
     pub admission_wait: Option<Duration>,
+    /// The subjects that the workload may send to, at most [`SUBSCRIPTIONS_MAX`] entries; `None` where it names none.
+    pub publish: Option<Vec<SubjectPattern>>,
 }
 
 /// Which replicas a message reaches.
@@ -56,19 +61,26 @@ pub enum ConsumerGroup {
 /// Why a value of the configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessagingConfigError {
-    #[error("subscriptions has the entry {pattern}, which is no subject")]
-    Subscription {
+    #[error("{key} has the entry {pattern}, which is no subject")]
+    Subject {
+        /// The list.
+        key: &'static str,
         /// Quoted and cut.
         pattern: String,
         source: SubjectError,
     },
-    #[error("subscriptions has {pattern} twice")]
-    SubscribedTwice {
+    #[error("{key} has {pattern} twice")]
+    SubjectTwice {
+        /// The list.
+        key: &'static str,
         /// Quoted and cut.
         pattern: String,
     },
-    #[error("subscriptions has more than {SUBSCRIPTIONS_MAX} subjects")]
-    TooManySubscriptions,
+    #[error("{key} has more than {SUBSCRIPTIONS_MAX} subjects")]
+    TooManySubjects {
+        /// The list.
+        key: &'static str,
+    },
     #[error("consumer_group {found} is no queue group")]
     ConsumerGroup {
         /// Quoted and cut.
@@ -97,7 +109,7 @@ impl MessagingConfigError {
     /// The key whose value it is.
     pub fn key(&self) -> &'static str {
         match self {
-            Self::Subscription { .. } | Self::SubscribedTwice { .. } | Self::TooManySubscriptions => SUBSCRIPTIONS,
+            Self::Subject { key, .. } | Self::SubjectTwice { key, .. } | Self::TooManySubjects { key } => key,
             Self::ConsumerGroup { .. } => CONSUMER_GROUP,
             Self::MaxInFlight { .. } => MAX_IN_FLIGHT,
             Self::AdmissionWait { .. } | Self::AdmissionWaitTooLong { .. } => ADMISSION_WAIT,
@@ -107,9 +119,9 @@ impl MessagingConfigError {
     /// What a message that shows the whole value needs besides.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Subscription { pattern, source } => Some(format!("{pattern}: {source}")),
-            Self::SubscribedTwice { pattern } => Some(format!("{pattern} is there twice")),
-            Self::TooManySubscriptions => Some(format!("there are more than {SUBSCRIPTIONS_MAX}")),
+            Self::Subject { pattern, source, .. } => Some(format!("{pattern}: {source}")),
+            Self::SubjectTwice { pattern, .. } => Some(format!("{pattern} is there twice")),
+            Self::TooManySubjects { .. } => Some(format!("there are more than {SUBSCRIPTIONS_MAX}")),
             Self::AdmissionWait { source, .. } => duration_help(source),
             Self::ConsumerGroup { .. } | Self::MaxInFlight { .. } | Self::AdmissionWaitTooLong { .. } => None,
         }
@@ -124,24 +136,25 @@ impl MessagingConfig {
     pub fn from_variables(variables: &BTreeMap<String, String>) -> Result<Self, MessagingConfigError> {
         let value = |key: &str| variables.get(key).map(|text| text.trim());
         Ok(Self {
-            subscriptions: subscriptions(value(SUBSCRIPTIONS).unwrap_or_default())?,
+            subscriptions: subjects(SUBSCRIPTIONS, value(SUBSCRIPTIONS).unwrap_or_default())?,
             consumer_group: value(CONSUMER_GROUP).map(consumer_group).transpose()?.unwrap_or_default(),
             max_in_flight: value(MAX_IN_FLIGHT).map(max_in_flight).transpose()?,
             admission_wait: value(ADMISSION_WAIT).map(admission_wait).transpose()?,
+            publish: value(PUBLISH).map(|list| subjects(PUBLISH, list)).transpose()?,
         })
     }
 }
 
-fn subscriptions(list: &str) -> Result<Vec<SubjectPattern>, MessagingConfigError> {
+fn subjects(key: &'static str, list: &str) -> Result<Vec<SubjectPattern>, MessagingConfigError> {
     let mut kept: Vec<SubjectPattern> = Vec::new();
     for entry in list.split(',').map(str::trim).filter(|_| !list.is_empty()) {
         let pattern: SubjectPattern =
-            entry.parse().map_err(|source| MessagingConfigError::Subscription { pattern: quote(entry), source })?;
+            entry.parse().map_err(|source| MessagingConfigError::Subject { key, pattern: quote(entry), source })?;
         if kept.len() == SUBSCRIPTIONS_MAX {
-            return Err(MessagingConfigError::TooManySubscriptions);
+            return Err(MessagingConfigError::TooManySubjects { key });
         }
         if kept.contains(&pattern) {
-            return Err(MessagingConfigError::SubscribedTwice { pattern: quote(entry) });
+            return Err(MessagingConfigError::SubjectTwice { key, pattern: quote(entry) });
         }
         kept.push(pattern);
     }
@@ -173,7 +186,7 @@ fn admission_wait(text: &str) -> Result<Duration, MessagingConfigError> {
 /// What the value of a key may be, for messages; `None` for keys that are not ours.
 pub(crate) fn expected(key: &str) -> Option<String> {
     match key {
-        SUBSCRIPTIONS => Some("a comma list of subjects, each once".to_owned()),
+        SUBSCRIPTIONS | PUBLISH => Some("a comma list of subjects, each once".to_owned()),
         CONSUMER_GROUP => Some("broadcast, or the name of a queue group without spaces, '*' and '>'".to_owned()),
         MAX_IN_FLIGHT => Some("a whole number of at least 1".to_owned()),
         ADMISSION_WAIT => Some(format!("{DURATION}, at most 10m")),
@@ -203,6 +216,7 @@ mod tests {
             ("consumer_group", "workers"),
             ("max_in_flight", "8"),
             ("admission_wait", "10m"),
+            ("publish", "tasks.>,events.*"),
         ])
         .unwrap();
         let patterns: Vec<&str> = read.subscriptions.iter().map(SubjectPattern::as_str).collect();
@@ -210,6 +224,9 @@ mod tests {
         assert!(matches!(read.consumer_group, ConsumerGroup::Named(group) if group.as_str() == "workers"));
         assert_eq!(read.max_in_flight.map(NonZeroU32::get), Some(8));
         assert_eq!(read.admission_wait, Some(ADMISSION_WAIT_MAX));
+        let may_send: Vec<&str> = read.publish.iter().flatten().map(SubjectPattern::as_str).collect();
+        assert_eq!(may_send, ["tasks.>", "events.*"]);
+        assert_eq!(config(&[("publish", "")]).unwrap().publish, Some(Vec::new()));
         let broadcast = config(&[("consumer_group", "broadcast")]).unwrap();
         assert_eq!(broadcast.consumer_group, ConsumerGroup::Broadcast);
     }
@@ -219,7 +236,7 @@ mod tests {
         let list: Vec<String> = (0..=SUBSCRIPTIONS_MAX).map(|n| format!("a.{n}")).collect();
         assert!(config(&[("subscriptions", &list[1..].join(","))]).is_ok());
         let error = config(&[("subscriptions", &list.join(","))]);
-        assert_eq!(error, Err(MessagingConfigError::TooManySubscriptions));
+        assert_eq!(error, Err(MessagingConfigError::TooManySubjects { key: "subscriptions" }));
     }
 
     #[test]
@@ -228,6 +245,7 @@ mod tests {
             ("subscriptions", "a,,b", "subscriptions has the entry \"\", which is no subject"),
             ("subscriptions", "a,a", "subscriptions has \"a\" twice"),
             ("subscriptions", "$SYS.x", "subscriptions has the entry \"$SYS.x\", which is no subject"),
+            ("publish", "_INBOX.>", "publish has the entry \"_INBOX.>\", which is no subject"),
             ("consumer_group", "", "consumer_group \"\" is no queue group"),
             ("consumer_group", "a b", "consumer_group \"a b\" is no queue group"),
             ("max_in_flight", "0", "max_in_flight \"0\" is no whole number of at least 1"),

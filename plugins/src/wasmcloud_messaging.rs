@@ -11,17 +11,19 @@ mod in_process;
 mod intake;
 mod metrics;
 mod nats;
+mod queue;
 mod reply;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use roadstead_config::{
-    InterfaceName, Limits, QueueGroup,
+    InterfaceName, Limits, QueueGroup, Subject, SubjectPattern,
     interface::InterfaceError,
     messaging::{ConsumerGroup, KEYS, MessagingConfig},
 };
@@ -31,19 +33,41 @@ use roadstead_runtime::{
 };
 use wasmtime::component::{HasSelf, Linker};
 
-pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Subscription};
+pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Requester, Subscription};
 pub use in_process::InProcessBroker;
-pub use nats::{ConnectError, NatsBroker, connect_nats};
+pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, connect_nats};
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
 use metrics::{MessagingMetrics, WorkloadSeries};
+use nats::{ConnectionMetrics, NatsAccounts};
 
 /// The plugin, over any broker.
 pub struct Messaging {
-    broker: Arc<dyn Broker>,
+    brokers: Brokers,
+    /// Of the connections that are made here.
+    connections: Option<ConnectionMetrics>,
+    subjects: TenantSubjects,
     offers: Vec<InterfaceOffer>,
     started: OnceLock<Started>,
+}
+
+/// Whose messages go where.
+enum Brokers {
+    /// All tenants' through one broker.
+    Shared(Arc<dyn Broker>),
+    /// Each tenant's over a connection of its own.
+    Accounts(NatsAccounts),
+}
+
+/// Which subjects a workload may send to whose manifest has no `publish`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TenantSubjects {
+    /// All that are not reserved.
+    #[default]
+    Open,
+    /// None.
+    Strict,
 }
 
 /// What the host gave at its start.
@@ -69,12 +93,72 @@ pub(crate) struct Bound {
     pub(crate) config: MessagingConfig,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: WorkloadSeries,
+    pub(crate) may_send: MaySend,
+}
+
+/// Where a component's messages may go.
+pub(crate) enum MaySend {
+    /// To all subjects that are not reserved.
+    Everywhere,
+    Listed(Vec<SubjectPattern>),
+}
+
+impl MaySend {
+    fn new(listed: Option<Vec<SubjectPattern>>, subjects: TenantSubjects) -> Self {
+        match (listed, subjects) {
+            (Some(listed), _) => Self::Listed(listed),
+            (None, TenantSubjects::Strict) => Self::Listed(Vec::new()),
+            (None, TenantSubjects::Open) => Self::Everywhere,
+        }
+    }
+
+    pub(crate) fn to(&self, subject: &Subject) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Listed(listed) => listed.iter().any(|pattern| pattern.matches(subject.as_str())),
+        }
+    }
 }
 
 impl Messaging {
-    /// The plugin over `broker`.
+    /// The plugin over `broker`, which all tenants share.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, offers: Self::offer().into_iter().collect(), started: OnceLock::new() }
+        Self::over(Brokers::Shared(broker), None)
+    }
+
+    fn over(brokers: Brokers, connections: Option<ConnectionMetrics>) -> Self {
+        let offers = Self::offer().into_iter().collect();
+        Self { brokers, connections, subjects: TenantSubjects::Open, offers, started: OnceLock::new() }
+    }
+
+    /// The plugin over a connection to the NATS server at `url`. Where the server is not there yet, messages fail and
+    /// the host is not ready until it is.
+    ///
+    /// # Errors
+    /// When the server refuses the connection.
+    pub async fn nats(url: &str) -> Result<Self, ConnectError> {
+        let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+        let broker = NatsBroker::connect(url, &metrics).await?;
+        Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics)))
+    }
+
+    /// The plugin over the NATS server at `url`, with a connection for each namespace that has workloads: made when the
+    /// first is deployed, with `NAMESPACE.creds`, `NAMESPACE.nk` or `NAMESPACE.user` of `folder`. A namespace without
+    /// such a file cannot use messaging.
+    ///
+    /// # Errors
+    /// When `url` is no address.
+    pub fn nats_accounts(url: &str, folder: PathBuf) -> Result<Self, ConnectError> {
+        let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+        let accounts = NatsAccounts::new(url, folder, metrics.clone())?;
+        Ok(Self::over(Brokers::Accounts(accounts), Some(metrics)))
+    }
+
+    /// Says where workloads may send whose manifest does not.
+    #[must_use]
+    pub fn with_tenant_subjects(mut self, subjects: TenantSubjects) -> Self {
+        self.subjects = subjects;
+        self
     }
 
     /// The plugin over a broker inside this process.
@@ -105,6 +189,11 @@ impl HostPlugin for Messaging {
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let metrics = MessagingMetrics::new(&context.registry)
             .map_err(|error| PluginError::backend("the messaging metrics cannot be registered", error))?;
+        if let Some(connections) = &self.connections {
+            connections
+                .register(&context.registry)
+                .map_err(|error| PluginError::backend("the metrics of NATS cannot be registered", error))?;
+        }
         let _ = self.started.set(Started { limits: context.limits.clone(), metrics });
         Ok(())
     }
@@ -124,7 +213,15 @@ impl HostPlugin for Messaging {
         }
         let metrics = started.metrics.for_workload(binding.workload);
         let limits = started.limits.clone();
-        Ok(Some(Arc::new(Bound { broker: self.broker.clone(), config, limits, metrics })))
+        let broker = match &self.brokers {
+            Brokers::Shared(broker) => broker.clone(),
+            Brokers::Accounts(accounts) => accounts
+                .of(&binding.workload.namespace)
+                .await
+                .map_err(|error| PluginError::backend("the namespace cannot use messaging", error))?,
+        };
+        let may_send = MaySend::new(config.publish.clone(), self.subjects);
+        Ok(Some(Arc::new(Bound { broker, config, limits, metrics, may_send })))
     }
 
     fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -147,7 +244,7 @@ impl HostPlugin for Messaging {
         let group = queue_group(&bound.config.consumer_group, component.workload(), component.name().as_str());
         let mut intake = Intake::new(component, bound.clone())?;
         for pattern in &bound.config.subscriptions {
-            let subscribed = self.broker.subscribe(pattern, group.as_ref(), &bound.limits);
+            let subscribed = bound.broker.subscribe(pattern, group.as_ref(), &bound.limits);
             let within = Duration::from_millis(bound.limits.broker_call_ms);
             let subscription = tokio::time::timeout(within, subscribed)
                 .await
@@ -160,7 +257,10 @@ impl HostPlugin for Messaging {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        self.broker.readiness()
+        match &self.brokers {
+            Brokers::Shared(broker) => broker.readiness(),
+            Brokers::Accounts(accounts) => accounts.readiness(),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::InLane,
-    metrics::{ComponentMetrics, ComponentSeries},
+    metrics::ComponentSeries,
     plan::ComponentPlan,
     plugin::BoundState,
     pool::{Pool, PoolBounds, PooledInstance},

@@ -163,7 +163,7 @@ spec:
     }
 }
 
-async fn call(component: &ComponentHandle, function: &'static str) -> Result<(), CallError> {
+async fn call(component: &Arc<ComponentHandle>, function: &'static str) -> Result<(), CallError> {
     let work = component.call(Call::new(Duration::from_secs(5)), |store, instance| {
         Box::pin(async move {
             let guest = instance.get_export_index(&mut *store, None, GUEST).unwrap();

@@ -7,10 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 
 use clap::Args;
 use roadstead_config::{Limits, ManifestSet, Network, parse_duration};
-use roadstead_plugins::{
-    wasi_logging::TracingLogger,
-    wasmcloud_messaging::{ConnectError, Messaging, NatsMessaging, connect_nats},
-};
+use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError};
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{
     HandlerError,
@@ -23,6 +20,7 @@ use super::{
     fail,
     limits::LimitArguments,
     log, manifests,
+    messaging::MessagingArguments,
     tls::TlsArguments,
 };
 use crate::admin::{AdminError, AdminServer};
@@ -36,7 +34,8 @@ Examples:
   roadstead run ./apps --watch
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
   roadstead run ./apps --https-addr 0.0.0.0:8443 --tls-dir /etc/roadstead/certificates
-  roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222")]
+  roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222
+  roadstead run ./apps --data-nats-url nats://nats:4222 --nats-creds-dir /etc/roadstead/nats --tenant-subjects strict")]
 pub(super) struct RunArguments {
     /// Manifest files, or folders with *.yaml, *.yml and *.json.
     #[arg(required = true, value_name = "PATH")]
@@ -55,12 +54,8 @@ pub(super) struct RunArguments {
     /// Connections of the trusted proxies begin with a PROXY header (version 1 or 2), which names the client.
     #[arg(long, requires = "trusted_proxies")]
     proxy_protocol: bool,
-    /// NATS server that carries the workloads' messages; without it they stay inside this process.
-    #[arg(long, value_name = "URL", env = "ROADSTEAD_DATA_NATS_URL", hide_env_values = true)]
-    data_nats_url: Option<String>,
-    /// Longest wait of a component for the reply to a message request.
-    #[arg(long, default_value = "300s", value_parser = parse_duration)]
-    request_timeout: Duration,
+    #[command(flatten)]
+    messaging: MessagingArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -111,7 +106,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
     // The one TLS provider of the process; that another is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let limits = arguments.limits.apply(Limits {
-        request_timeout_ms: millis(arguments.request_timeout),
+        request_timeout_ms: millis(arguments.messaging.request_timeout),
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
@@ -196,10 +191,7 @@ async fn start(
     set: &ManifestSet,
     seen: watch::Snapshot,
 ) -> Result<(Arc<Host>, AdminServer), RunError> {
-    let messaging = match &arguments.data_nats_url {
-        Some(url) => NatsMessaging::new(connect_nats(url).await?),
-        None => Messaging::in_process(),
-    };
+    let messaging = arguments.messaging.plugin().await?;
     let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr)
         .await?
         .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
@@ -225,18 +217,21 @@ async fn start(
     let admin = AdminServer::start(arguments.admin_addr, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone());
     let outcome = deployment.apply(set).await;
-    if outcome.running == 0 && outcome.changed > 0 && !arguments.watch {
+    // What is not there yet may come: then there is something to wait for.
+    if outcome.running == 0 && outcome.changed > 0 && !arguments.watch && host.not_ready().is_empty() {
         return Err(RunError::NothingRuns { count: outcome.changed });
     }
     admin.set_deployed();
     if arguments.watch {
         tokio::spawn(watch::watch(deployment, arguments.paths.clone(), host.limits().clone(), seen));
+    } else {
+        tokio::spawn(watch::retry(deployment));
     }
     tracing::info!(
         http = host.http_address().map(tracing::field::display),
         https = https.map(tracing::field::display),
         admin = %admin.address(),
-        messages = if arguments.data_nats_url.is_some() { "NATS" } else { "in process" },
+        messages = arguments.messaging.broker(),
         "ready"
     );
     Ok((host, admin))

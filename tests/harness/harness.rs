@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod client;
 pub mod components;
 pub mod envoy;
+pub mod fault_proxy;
 pub mod guests;
 pub mod host;
 pub mod manifest;

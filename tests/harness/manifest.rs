@@ -9,6 +9,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         path: "/".into(),
         timeout: "10s".into(),
         limits: String::new(),
+        publish: None,
         component: component.into(),
         component_lines: String::new(),
     }
@@ -23,6 +24,7 @@ pub struct Trigger {
     path: String,
     timeout: String,
     limits: String,
+    publish: Option<String>,
     component: String,
     component_lines: String,
 }
@@ -45,6 +47,11 @@ impl Trigger {
         Self { limits: format!("  limits: {limits}\n"), ..self }
     }
 
+    /// The subjects that it may send to.
+    pub fn publish(self, subjects: &str) -> Self {
+        Self { publish: Some(subjects.into()), ..self }
+    }
+
     /// A further line of the component.
     pub fn with(mut self, line: &str) -> Self {
         self.component_lines += &format!("          {line}\n");
@@ -52,7 +59,9 @@ impl Trigger {
     }
 
     pub fn yaml(&self) -> String {
-        let Self { namespace, name, host, path, timeout, limits, component, component_lines } = self;
+        let Self { namespace, name, host, path, timeout, limits, publish, component, component_lines } = self;
+        let config =
+            publish.as_ref().map(|subjects| format!(", config: {{publish: '{subjects}'}}")).unwrap_or_default();
         format!(
             "\
 apiVersion: control.cosmonic.io/v1alpha1
@@ -71,7 +80,7 @@ spec:
     spec:
       hostInterfaces:
         - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}
-        - {{namespace: wasmcloud, package: messaging, version: '0.2.0', interfaces: [consumer, types]}}
+        - {{namespace: wasmcloud, package: messaging, version: '0.2.0', interfaces: [consumer, types]{config}}}
       components:
         - name: {component}
           image: file:{component}.wasm

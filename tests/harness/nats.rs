@@ -6,34 +6,53 @@ use rustix::process::Signal;
 
 use super::process::Process;
 
+const CONFIGURATION: &str = "server.conf";
+
 pub struct NatsServer {
     process: Process,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl NatsServer {
     pub fn start() -> Self {
-        let program = tool("ROADSTEAD_TEST_NATS_SERVER", "nats-server");
+        Self::start_with("")
+    }
+
+    /// With more in its configuration.
+    pub fn start_with(configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CONFIGURATION), configuration).unwrap();
         // Between this look and the server's start another process may take the port: then the next one is tried.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut command = Command::new(&program);
-            command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-P"]).arg(folder.path().join("pid"));
-            let mut process = Process::start(command);
-            let taken = process.wait_for_line("nats-server's start", |line| {
-                if line.contains("Server is ready") {
-                    Some(false)
-                } else {
-                    line.contains("address already in use").then_some(true)
-                }
-            });
-            if !taken {
-                return Self { process, port, _folder: folder };
+            if let Some(process) = start_at(port, &folder) {
+                return Self { process, port, folder };
             }
         }
         panic!("no free port for nats-server (get it with `cargo xtask setup`)");
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+    }
+
+    /// Starts the server again where it was.
+    pub fn start_again(&mut self) {
+        self.process = start_at(self.port, &self.folder).expect("the port is taken");
+    }
+
+    /// Lets the server take over another configuration.
+    pub fn reconfigure(&mut self, configuration: &str) {
+        std::fs::write(self.folder.path().join(CONFIGURATION), configuration).unwrap();
+        self.process.signal(Signal::HUP);
+        self.process.wait_for_line("the new configuration", |line| line.contains("Reloaded server").then_some(()));
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -48,6 +67,22 @@ impl NatsServer {
     pub fn output(&self) -> String {
         self.process.output()
     }
+}
+
+/// `None` where the port is taken.
+fn start_at(port: u16, folder: &tempfile::TempDir) -> Option<Process> {
+    let mut command = Command::new(tool("ROADSTEAD_TEST_NATS_SERVER", "nats-server"));
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-P"]).arg(folder.path().join("pid"));
+    command.arg("-c").arg(folder.path().join(CONFIGURATION));
+    let mut process = Process::start(command);
+    let taken = process.wait_for_line("nats-server's start", |line| {
+        if line.contains("Server is ready") {
+            Some(false)
+        } else {
+            line.contains("address already in use").then_some(true)
+        }
+    });
+    (!taken).then_some(process)
 }
 
 /// Runs `script` with the Python that has nats-py and grpcio; what it prints comes back.

@@ -369,7 +369,7 @@ async fn over_nats_a_full_subscription_is_told_counted_and_logged() {
     };
     let (slept, answers) = tokio::join!(busy, asked);
     assert_eq!(slept.text(), "slept 2000 ms");
-    let full = "worker: the worker has 2 waiting messages, as many as it may; try again later";
+    let full = "worker: as many messages wait for the worker as may (2, or 67108864 bytes); try again later";
     let told = answers.iter().filter(|answer| answer.text() == full).count();
     assert_eq!(answers.iter().filter(|answer| answer.text() == "x").count(), 10 - told, "{answers:?}");
     // Two wait in the queue, and one for the place when it was taken from the queue before that was full.

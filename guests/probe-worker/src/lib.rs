@@ -2,7 +2,7 @@
 //!
 //! It exists so that a test can drive a pooled worker through every way a call may end. It must not know which test is
 //! asking. The commands: `count`, `echo:TEXT`, `err:TEXT`, `trap`, `spin`, `sleep:MS`, `silent`, `reply-twice:TEXT`,
-//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`, `print:TEXT`, `flood:MB`.
+//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`, `bytes:BYTES`, `print:TEXT`, `flood:MB`.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 use std::hint::black_box;
@@ -72,6 +72,7 @@ impl Guest for ProbeWorker {
                 print(&vec![b'f'; mebibytes.saturating_mul(MEBIBYTE)]);
                 reply(&message, "printed")
             }
+            "bytes" => reply(&message, vec![b'x'; usize::try_from(number(argument)?).unwrap_or(usize::MAX)]),
             "subject" => reply(&message, message.subject.clone()),
             other => Err(format!("the probe knows no command {other:?}")),
         }

@@ -1,6 +1,12 @@
 //! What the plugin needs of a broker, in terms of neither NATS nor wasmtime.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +47,30 @@ pub struct Message {
     pub reply: Option<String>,
     pub headers: Headers,
     pub body: Bytes,
+    pub requester: Requester,
+}
+
+/// Who waits for the answer to a message, as far as the broker knows.
+#[derive(Debug, Clone, Default)]
+pub struct Requester(Option<Arc<AtomicBool>>);
+
+impl Requester {
+    /// One that will say when it leaves.
+    pub fn present() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// It leaves without an answer.
+    pub fn leave(&self) {
+        if let Some(left) = &self.0 {
+            left.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is known to have left without an answer: what it asked for is of no use to it any more.
+    pub fn has_left(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| left.load(Ordering::Relaxed))
+    }
 }
 
 /// A message as a subscription got it.
@@ -75,6 +105,8 @@ pub enum BrokerError {
     NotConfirmed { pattern: SubjectPattern, waited: Duration },
     #[error("the messaging server cannot be reached")]
     Disconnected,
+    #[error("the connection to the messaging server was lost; whether the message was handled is not known")]
+    ConnectionLost,
     #[error("the messaging server refused: {0}")]
     Refused(String),
 }
@@ -82,8 +114,14 @@ pub enum BrokerError {
 /// Carries messages by subject, with NATS semantics: queue groups, request and reply, headers, no-responders.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Sends a message; returns when the broker has it.
+    /// Sends a message; returns when it has left this process.
     async fn publish(&self, message: Message) -> Result<(), BrokerError>;
+
+    /// Sends an answer; returns when the broker has it, which sends it on as soon as it can. Whoever waits for it has a
+    /// deadline.
+    async fn answer(&self, message: Message) -> Result<(), BrokerError> {
+        self.publish(message).await
+    }
 
     /// Sends a message and waits for one answer, until `deadline`. The message's own `reply` is not used.
     async fn request(&self, message: Message, deadline: Instant) -> Result<Message, BrokerError>;

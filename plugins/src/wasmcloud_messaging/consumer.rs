@@ -13,7 +13,7 @@ use super::{
         consumer::Host,
         types::{self, BrokerMessage},
     },
-    broker::{BrokerError, Message},
+    broker::{BrokerError, Message, Requester},
     headers::{SERVICE_ERROR, of_call},
     reply::{ReplyGrant, TOKEN_PREFIX},
 };
@@ -58,6 +58,7 @@ impl From<BrokerError> for Refusal {
             BrokerError::Timeout => "timeout",
             BrokerError::QueueFull { .. } => "queue-full",
             BrokerError::TooLarge { .. } => "too-large",
+            BrokerError::ConnectionLost => "connection-lost",
             BrokerError::NotConfirmed { .. } | BrokerError::Disconnected | BrokerError::Refused(_) => "broker",
         };
         Self::new(kind, error.to_string())
@@ -75,7 +76,7 @@ async fn request(
     body: Vec<u8>,
     timeout_ms: u32,
 ) -> Result<BrokerMessage, Refusal> {
-    let subject = subject_of(subject)?;
+    let subject = subject_of(bound, subject)?;
     check_size(bound, body.len())?;
     let call = state.call();
     let (wait, whose) = shortest_wait(Duration::from_millis(timeout_ms.into()), bound, call.remaining());
@@ -84,6 +85,7 @@ async fn request(
         reply: None,
         headers: of_call(call, Some(wait)),
         body: Bytes::from(body),
+        requester: Requester::default(),
     };
     let answer = bound.broker.request(message, Instant::now() + wait).await.map_err(|error| match error {
         BrokerError::Timeout => {
@@ -107,21 +109,31 @@ fn shortest_wait(guest: Duration, bound: &Bound, call: Duration) -> (Duration, &
 async fn publish(state: &mut InstanceState, bound: &Bound, message: BrokerMessage) -> Result<(), Refusal> {
     let BrokerMessage { subject, body, reply_to } = message;
     check_size(bound, body.len())?;
-    let subject = target_of(state, &subject)?;
-    let reply = reply_to.map(|reply| target_of(state, &reply)).transpose()?;
-    let message = Message { subject, reply, headers: of_call(state.call(), None), body: Bytes::from(body) };
+    let is_reply = subject.starts_with(TOKEN_PREFIX);
+    let subject = target_of(state, bound, &subject)?;
+    let reply = reply_to.map(|reply| target_of(state, bound, &reply)).transpose()?;
+    let (headers, requester) = (of_call(state.call(), None), Requester::default());
+    let message = Message { subject, reply, headers, body: Bytes::from(body), requester };
     let within = Duration::from_millis(bound.limits.broker_call_ms);
-    match tokio::time::timeout(within, bound.broker.publish(message)).await {
+    let sent = match is_reply {
+        true => bound.broker.answer(message),
+        false => bound.broker.publish(message),
+    };
+    let sent = match tokio::time::timeout(within, sent).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(_) => {
             let text = format!("the messaging server did not take the message within {} ms", within.as_millis());
             Err(Refusal::new("broker", text))
         }
+    };
+    if let Some(grant) = state.call_state().get::<ReplyGrant>().filter(|_| is_reply && sent.is_err()) {
+        grant.take_back();
     }
+    sent
 }
 
 /// Where a guest's message goes: the reply that it was granted, or a subject that guests may name.
-fn target_of(state: &mut InstanceState, named: &str) -> Result<String, Refusal> {
+fn target_of(state: &mut InstanceState, bound: &Bound, named: &str) -> Result<String, Refusal> {
     if named.starts_with(TOKEN_PREFIX) {
         let grant = state.call_state().get::<ReplyGrant>();
         let redeemed = grant.and_then(|grant| grant.redeem(named).map(str::to_owned));
@@ -129,10 +141,22 @@ fn target_of(state: &mut InstanceState, named: &str) -> Result<String, Refusal> 
             Refusal::new("reply", "this reply subject is not the one of the message at hand, or is used up")
         });
     }
-    subject_of(named).map(|subject| subject.to_string())
+    subject_of(bound, named).map(|subject| subject.to_string())
 }
 
-fn subject_of(named: &str) -> Result<Subject, Refusal> {
+/// A subject that guests may name, and that this one may send to.
+fn subject_of(bound: &Bound, named: &str) -> Result<Subject, Refusal> {
+    let subject = parsed(named)?;
+    match bound.may_send.to(&subject) {
+        true => Ok(subject),
+        false => {
+            let text = format!("{subject}: the manifest does not list this subject under `publish`");
+            Err(Refusal::new("subject-denied", text))
+        }
+    }
+}
+
+fn parsed(named: &str) -> Result<Subject, Refusal> {
     named.parse().map_err(|error| Refusal::new("subject", format!("{}: {error}", LogText::new(named, ECHO_BYTES_MAX))))
 }
 
@@ -151,7 +175,7 @@ mod tests {
 
     #[test]
     fn so_much_of_a_bad_subject_is_repeated() {
-        let text = subject_of(&".".repeat(ECHO_BYTES_MAX + 7)).err().unwrap().text;
+        let text = parsed(&".".repeat(ECHO_BYTES_MAX + 7)).err().unwrap().text;
         assert!(text.starts_with(&format!("{}... (7 bytes more): ", ".".repeat(ECHO_BYTES_MAX))), "{text}");
     }
 }

@@ -11,12 +11,12 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
-use super::broker::{Broker, BrokerError, Delivery, Message, Subscription};
+use super::{
+    broker::{Broker, BrokerError, Delivery, Message, Requester, Subscription},
+    queue::{NotQueued, QueueReceiver, QueueSender, queue},
+};
 
 /// Where answers to requests go. No guest can name it.
 const INBOX_PREFIX: &str = "_INBOX.";
@@ -49,7 +49,7 @@ struct Subscriber {
     id: u64,
     pattern: SubjectPattern,
     group: Option<QueueGroup>,
-    queue: mpsc::Sender<Delivery>,
+    queue: QueueSender,
 }
 
 /// What became of a message.
@@ -138,10 +138,10 @@ enum Offered {
 
 impl Subscriber {
     fn offer(&self, message: &Message) -> Offered {
-        match self.queue.try_send(Delivery::now(message.clone())) {
+        match self.queue.offer(Delivery::now(message.clone())) {
             Ok(()) => Offered::Taken,
-            Err(mpsc::error::TrySendError::Full(_)) => Offered::Full,
-            Err(mpsc::error::TrySendError::Closed(_)) => Offered::Gone,
+            Err(NotQueued::Full(_)) => Offered::Full,
+            Err(NotQueued::Gone) => Offered::Gone,
         }
     }
 }
@@ -175,6 +175,7 @@ impl Broker for InProcessBroker {
     async fn request(&self, mut message: Message, deadline: Instant) -> Result<Message, BrokerError> {
         let inbox = Inbox::open(&self.0);
         message.reply = Some(inbox.name.clone());
+        message.requester = inbox.requester.clone();
         let fate = self.0.deliver(&message);
         match (fate.taken, fate.refused) {
             (0, 0) => return Err(BrokerError::NoResponders { subject: message.subject }),
@@ -190,8 +191,7 @@ impl Broker for InProcessBroker {
         group: Option<&QueueGroup>,
         limits: &Limits,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
-        let capacity = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX).max(1);
-        let (queue, messages) = mpsc::channel(capacity.min(tokio::sync::Semaphore::MAX_PERMITS));
+        let (queue, messages) = queue(limits);
         let subscriber = Arc::new(Subscriber {
             id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
             pattern: pattern.clone(),
@@ -216,6 +216,8 @@ impl Broker for InProcessBroker {
 struct Inbox<'a> {
     broker: &'a Inner,
     name: String,
+    /// Leaves when this is dropped without an answer.
+    requester: Requester,
     answer: Option<oneshot::Receiver<Message>>,
 }
 
@@ -224,7 +226,7 @@ impl<'a> Inbox<'a> {
         let name = format!("{INBOX_PREFIX}{:032x}", rand::random::<u128>());
         let (sender, answer) = oneshot::channel();
         broker.inboxes().insert(name.clone(), sender);
-        Self { broker, name, answer: Some(answer) }
+        Self { broker, name, requester: Requester::present(), answer: Some(answer) }
     }
 
     async fn answer(mut self, deadline: Instant) -> Result<Message, BrokerError> {
@@ -238,12 +240,15 @@ impl<'a> Inbox<'a> {
 
 impl Drop for Inbox<'_> {
     fn drop(&mut self) {
-        self.broker.inboxes().remove(&self.name);
+        // Who has been answered is not in the table any more.
+        if self.broker.inboxes().remove(&self.name).is_some() {
+            self.requester.leave();
+        }
     }
 }
 
 struct InProcessSubscription {
-    messages: mpsc::Receiver<Delivery>,
+    messages: QueueReceiver,
     registration: Option<Registration>,
 }
 
@@ -272,7 +277,7 @@ impl Drop for Registration {
 #[async_trait]
 impl Subscription for InProcessSubscription {
     async fn next(&mut self) -> Option<Delivery> {
-        self.messages.recv().await
+        self.messages.next().await
     }
 
     async fn drain(&mut self) {
@@ -286,7 +291,13 @@ mod tests {
     use super::*;
 
     fn message() -> Message {
-        Message { subject: "work".into(), reply: None, headers: Default::default(), body: Default::default() }
+        Message {
+            subject: "work".into(),
+            reply: None,
+            headers: Default::default(),
+            body: Default::default(),
+            requester: Default::default(),
+        }
     }
 
     #[tokio::test]
@@ -313,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_finds_only_those_who_left_is_offered_so_many_times() {
         let broker = InProcessBroker::default();
-        let (queue, receiver) = mpsc::channel(1);
+        let (queue, receiver) = queue(&Limits::default());
         drop(receiver);
         // It has left, and the table does not know.
         let gone = Subscriber { id: 1, pattern: "work".parse().unwrap(), group: "workers".parse().ok(), queue };

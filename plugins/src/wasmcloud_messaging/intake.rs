@@ -168,6 +168,10 @@ impl Worker {
             let failure = Failure::too_large(message.body.len(), limits.message_bytes_max);
             return self.tell(grant.as_ref(), &failure, &call).await;
         }
+        if message.requester.has_left() {
+            self.bound.metrics.handled.count(Err(Failure::requester_gone().kind));
+            return;
+        }
         if Instant::now() >= call.deadline {
             return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &call).await;
         }
@@ -207,17 +211,24 @@ impl Worker {
             reply_to: grant.as_ref().map(|grant| grant.token().to_owned()),
         };
         let of_guest = grant.clone();
-        let handler = self.handler.clone();
+        let (requester, handler) = (message.requester, self.handler.clone());
         let handled = self.component.call_admitted_by(admit_by, call.clone(), move |store, instance| {
-            Box::pin(handle_message(store, instance, handler, guest_message, of_guest))
+            Box::pin(async move {
+                // It may have waited for its instance.
+                if requester.has_left() {
+                    return Ok(Handled::Unwanted);
+                }
+                handle_message(store, instance, handler, guest_message, of_guest).await
+            })
         });
         let result = tokio::select! {
             result = handled => result,
             () = self.killed.cancelled() => Err(CallError::NotRunning),
         };
         match result {
-            Ok(Ok(())) => self.bound.metrics.handled.count(Ok(())),
-            Ok(Err(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
+            Ok(Handled::Done) => self.bound.metrics.handled.count(Ok(())),
+            Ok(Handled::Unwanted) => self.bound.metrics.handled.count(Err(Failure::requester_gone().kind)),
+            Ok(Handled::Failed(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
             Err(error) => {
                 tracing::warn!(
                     namespace = %self.component.workload().namespace,
@@ -239,7 +250,7 @@ impl Worker {
         let Some(grant) = grant.filter(|grant| !grant.answered()) else { return };
         let limits = &self.bound.limits;
         let reason_max = usize::try_from(limits.error_reason_bytes_max).unwrap_or(usize::MAX);
-        let told = self.bound.broker.publish(grant.failure(failure, reason_max));
+        let told = self.bound.broker.answer(grant.failure(failure, reason_max));
         let within = Duration::from_millis(limits.broker_call_ms);
         if !matches!(tokio::time::timeout(within, told).await, Ok(Ok(()))) {
             tracing::warn!(
@@ -253,18 +264,28 @@ impl Worker {
     }
 }
 
+/// What became of a message that had its instance.
+enum Handled {
+    Done,
+    /// The handler said no.
+    Failed(String),
+    /// Whoever asked had left before the handler was called.
+    Unwanted,
+}
+
 async fn handle_message(
     store: &mut Store<InstanceState>,
     instance: &Instance,
     handler: Arc<MessagingIndices>,
     message: BrokerMessage,
     grant: Option<ReplyGrant>,
-) -> wasmtime::Result<Result<(), String>> {
+) -> wasmtime::Result<Handled> {
     if let Some(grant) = grant {
         store.data_mut().call_state().insert(grant);
     }
     let handler = handler.load(&mut *store, instance)?;
-    handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await
+    let handled = handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await?;
+    Ok(handled.map_or_else(Handled::Failed, |()| Handled::Done))
 }
 
 #[cfg(test)]

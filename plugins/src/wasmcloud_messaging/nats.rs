@@ -1,109 +1,84 @@
 //! NATS as a broker: the one place that speaks with its client.
 
-use std::time::Duration;
+mod accounts;
+mod connect;
+mod credentials;
+mod health;
+mod subscription;
 
-use async_nats::{HeaderMap, Subscriber, client::RequestErrorKind, connection::State};
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, client::RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use futures::StreamExt;
-use roadstead_config::{Limits, QueueGroup, Subject, SubjectPattern};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    broker::{Broker, BrokerError, Delivery, Headers, Message, Subscription},
+    broker::{Broker, BrokerError, Headers, Message, Requester, Subscription},
     headers::{DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
-    reply::Failure,
 };
+use connect::Server;
+use health::ConnectionHealth;
+use subscription::NatsSubscription;
+
+pub use accounts::AccountError;
+pub use connect::ConnectError;
+pub use credentials::CredentialsError;
+pub(crate) use {accounts::NatsAccounts, health::ConnectionMetrics};
 
 /// The headers that are read from a message; others are left aside.
 const KNOWN_HEADERS: [&str; 5] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE];
 /// Longest header value that is kept, in bytes.
 const HEADER_VALUE_BYTES_MAX: usize = 4_096;
-/// Messages of a subscription that the client holds until they are looked at, which is as soon as they are there: they
-/// are refused then, or wait as `subscription_messages_max` allows.
-const BURST_MESSAGES_MAX: usize = 65_536;
-/// First and longest pause between two attempts to connect.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// Time that a first connection may take, all attempts together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(60);
-
-/// Why there is no connection to NATS.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error("{url} is no NATS address; write nats://HOST:PORT")]
-    Address { url: String },
-    #[error("NATS at {url} cannot be reached after {attempts} attempts; is nats-server running there?")]
-    Unreachable {
-        url: String,
-        attempts: u32,
-        #[source]
-        source: async_nats::ConnectError,
-    },
-    #[error("NATS at {url} refuses this host; check its credentials")]
-    Refused {
-        url: String,
-        #[source]
-        source: async_nats::ConnectError,
-    },
-}
-
 /// Connects to the NATS server at `url`. A server that is not there yet is waited for, and each attempt is logged.
 ///
 /// # Errors
 /// When the server refuses the connection, or none comes to be within a minute.
 pub async fn connect_nats(url: &str) -> Result<async_nats::Client, ConnectError> {
-    let shown = without_password(url);
-    let address: async_nats::ServerAddr = url.parse().map_err(|_| ConnectError::Address { url: shown.clone() })?;
-    let begun = Instant::now();
-    let mut pause = RETRY_PAUSE.0;
-    for attempt in 1.. {
-        let options = async_nats::ConnectOptions::new()
-            .name("roadstead")
-            .subscription_capacity(BURST_MESSAGES_MAX)
-            .request_timeout(None);
-        match options.connect(address.clone()).await {
-            Ok(client) => return Ok(client),
-            Err(source) if is_refusal(&source) => return Err(ConnectError::Refused { url: shown, source }),
-            Err(source) if begun.elapsed() > CONNECT_WITHIN => {
-                return Err(ConnectError::Unreachable { url: shown, attempts: attempt, source });
-            }
-            Err(error) => tracing::warn!(
-                url = shown,
-                %error,
-                "NATS cannot be reached yet; trying again in {} ms",
-                pause.as_millis()
-            ),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_PAUSE.1);
-    }
-    Err(ConnectError::Address { url: shown })
-}
-
-fn is_refusal(error: &async_nats::ConnectError) -> bool {
-    use async_nats::ConnectErrorKind as Kind;
-    matches!(error.kind(), Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls)
-}
-
-/// The address as a log may show it.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        _ => url.to_owned(),
-    }
+    let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+    Server::parse(url)?.connect(&Arc::new(metrics.connection(""))).await
 }
 
 /// A NATS server as a broker.
 #[derive(Clone)]
 pub struct NatsBroker {
     client: async_nats::Client,
+    /// `None` where nobody says when the connection is lost.
+    losses: Option<watch::Receiver<u64>>,
 }
 
 impl NatsBroker {
     /// A broker over an existing connection, which must hear what it sends itself (not made with `no_echo`).
     pub fn new(client: async_nats::Client) -> Self {
-        Self { client }
+        Self { client, losses: None }
+    }
+
+    /// A broker over a connection of its own to the server at `url`.
+    pub(crate) async fn connect(url: &str, metrics: &ConnectionMetrics) -> Result<Self, ConnectError> {
+        let health = Arc::new(metrics.connection(""));
+        let client = Server::parse(url)?.connect_some_day(&health).await?;
+        Ok(Self::watched(client, &health))
+    }
+
+    fn watched(client: async_nats::Client, health: &ConnectionHealth) -> Self {
+        Self { client, losses: Some(health.losses()) }
+    }
+
+    /// Ends when the connection is lost, from now on.
+    async fn lost(&self) {
+        let Some(mut losses) = self.losses.clone() else { return std::future::pending().await };
+        losses.mark_unchanged();
+        if losses.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    fn check_connected(&self) -> Result<(), BrokerError> {
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err(BrokerError::Disconnected),
+        }
     }
 
     fn check_size(&self, message: &Message) -> Result<(), BrokerError> {
@@ -128,8 +103,15 @@ impl NatsBroker {
 #[async_trait]
 impl Broker for NatsBroker {
     async fn publish(&self, message: Message) -> Result<(), BrokerError> {
+        // The client would keep it for later, and whoever is told of a failure sends it again.
+        self.check_connected()?;
+        self.answer(message).await?;
+        self.client.flush().await.map_err(|error| BrokerError::Refused(error.to_string()))
+    }
+
+    async fn answer(&self, message: Message) -> Result<(), BrokerError> {
         self.check_size(&message)?;
-        let Message { subject, reply, headers, body } = message;
+        let Message { subject, reply, headers, body, .. } = message;
         let headers = to_nats(&headers);
         let sent = match reply {
             Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, body).await,
@@ -139,15 +121,19 @@ impl Broker for NatsBroker {
     }
 
     async fn request(&self, message: Message, deadline: Instant) -> Result<Message, BrokerError> {
+        self.check_connected()?;
         self.check_size(&message)?;
         let Message { subject, headers, body, .. } = message;
-        if self.client.connection_state() != State::Connected {
-            return Err(BrokerError::Disconnected);
-        }
         // The client's own timeout would begin only once its queue has taken the request, which may be full.
         let request = async_nats::Request::new().payload(body).headers(to_nats(&headers)).timeout(None);
+        let lost = self.lost();
         let answered = tokio::time::timeout_at(deadline, self.client.send_request(subject.clone(), request));
-        let answer = answered.await.map_err(|_| BrokerError::Timeout)?;
+        let answer = tokio::select! {
+            biased;
+            answered = answered => answered.map_err(|_| BrokerError::Timeout)?,
+            // The answer may have been sent while nobody was there to hear it.
+            () = lost => return Err(BrokerError::ConnectionLost),
+        };
         answer.map(from_nats).map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { subject },
             RequestErrorKind::TimedOut => BrokerError::Timeout,
@@ -161,6 +147,7 @@ impl Broker for NatsBroker {
         group: Option<&QueueGroup>,
         limits: &Limits,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
+        self.check_connected()?;
         let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
         let pattern = pattern.to_string();
         let subscriber = match group {
@@ -169,14 +156,7 @@ impl Broker for NatsBroker {
         };
         let subscriber = subscriber.map_err(|error| refused(&error))?;
         self.confirm().await?;
-        let max = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
-        let max = max.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
-        let (queue, deliveries) = mpsc::channel(max);
-        let draining = CancellationToken::new();
-        let reason_bytes_max = usize::try_from(limits.error_reason_bytes_max).unwrap_or(usize::MAX);
-        let pump = Pump { broker: self.clone(), queue, draining: draining.clone(), max, reason_bytes_max };
-        let pump = AbortOnDropHandle::new(tokio::spawn(pump.run(subscriber)));
-        Ok(Box::new(NatsSubscription { deliveries, draining, _pump: pump }))
+        Ok(Box::new(NatsSubscription::new(self, subscriber, limits)))
     }
 
     fn readiness(&self) -> Result<(), String> {
@@ -184,70 +164,6 @@ impl Broker for NatsBroker {
             State::Connected => Ok(()),
             State::Pending | State::Disconnected => Err("the connection to NATS is lost; reconnecting".into()),
         }
-    }
-}
-
-struct NatsSubscription {
-    deliveries: mpsc::Receiver<Delivery>,
-    draining: CancellationToken,
-    _pump: AbortOnDropHandle<()>,
-}
-
-#[async_trait]
-impl Subscription for NatsSubscription {
-    async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
-    }
-
-    async fn drain(&mut self) {
-        self.draining.cancel();
-    }
-}
-
-/// Takes messages from the client as they come, so that their arrival is known, and what there is no room for is
-/// known as well: the client itself drops it in silence.
-struct Pump {
-    broker: NatsBroker,
-    queue: mpsc::Sender<Delivery>,
-    draining: CancellationToken,
-    max: usize,
-    reason_bytes_max: usize,
-}
-
-impl Pump {
-    async fn run(self, mut subscriber: Subscriber) {
-        let (mut drained, mut missed) = (false, 0);
-        loop {
-            let message = tokio::select! {
-                biased;
-                () = self.draining.cancelled(), if !drained => {
-                    drained = true;
-                    if let Err(error) = subscriber.drain().await {
-                        tracing::warn!(%error, "a NATS subscription could not be drained");
-                    }
-                    continue;
-                }
-                message = subscriber.next() => message,
-            };
-            let Some(message) = message else { return };
-            match self.queue.try_send(Delivery { missed, ..Delivery::now(from_nats(message)) }) {
-                Ok(()) => missed = 0,
-                Err(mpsc::error::TrySendError::Full(delivery)) => {
-                    missed += 1;
-                    self.refuse(delivery.message).await;
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
-            }
-        }
-    }
-
-    /// Tells whoever waits for an answer that there will be none. A wildcard may have reached what is not for guests:
-    /// its answer is not ours to give.
-    async fn refuse(&self, message: Message) {
-        let Some(reply) = message.reply.filter(|_| message.subject.parse::<Subject>().is_ok()) else { return };
-        let failure = Failure::subscription_full(self.max).told_to(reply, self.reason_bytes_max);
-        // Who cannot be told waits until its own time is up.
-        let _ = self.broker.publish(failure).await;
     }
 }
 
@@ -276,19 +192,13 @@ fn from_nats(message: async_nats::Message) -> Message {
         reply: message.reply.map(|reply| reply.to_string()),
         headers,
         body: message.payload,
+        requester: Requester::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_stay_out_of_logs() {
-        assert_eq!(without_password("nats://a:b@host:4222"), "nats://host:4222");
-        assert_eq!(without_password("a:b@host:4222"), "host:4222");
-        assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
-    }
 
     #[test]
     fn long_header_values_are_left_aside() {

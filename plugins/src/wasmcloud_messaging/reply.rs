@@ -8,10 +8,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use roadstead_config::Limits;
 use roadstead_runtime::{CallError, LogText};
 
 use super::{
-    broker::{Headers, Message},
+    broker::{Headers, Message, Requester},
     headers::{SERVICE_ERROR, SERVICE_ERROR_CODE},
 };
 
@@ -48,6 +49,11 @@ impl ReplyGrant {
             .then_some(self.0.subject.as_str())
     }
 
+    /// A reply that was redeemed did not go out.
+    pub(crate) fn take_back(&self) {
+        self.0.sent.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Whether the one who asked has had an answer.
     pub(crate) fn answered(&self) -> bool {
         self.0.sent.load(Ordering::Relaxed) > 0
@@ -79,9 +85,11 @@ impl Failure {
         Self { code: 429, reason, kind: "queue-full" }
     }
 
-    /// As many messages of the subscription wait as may.
-    pub(crate) fn subscription_full(max: usize) -> Self {
-        let reason = format!("the worker has {max} waiting messages, as many as it may; try again later");
+    /// As many messages of the subscription wait as may, or as many bytes.
+    pub(crate) fn subscription_full(limits: &Limits) -> Self {
+        let Limits { subscription_messages_max: messages, subscription_bytes_max: bytes, .. } = limits;
+        let reason =
+            format!("as many messages wait for the worker as may ({messages}, or {bytes} bytes); try again later");
         Self { code: 429, reason, kind: "queue-full" }
     }
 
@@ -90,7 +98,12 @@ impl Failure {
         let mut headers = Headers::default();
         headers.push(SERVICE_ERROR, LogText::new(&self.reason, reason_bytes_max).to_string());
         headers.push(SERVICE_ERROR_CODE, self.code.to_string());
-        Message { subject, reply: None, headers, body: bytes::Bytes::new() }
+        Message { subject, reply: None, headers, body: bytes::Bytes::new(), requester: Requester::default() }
+    }
+
+    /// Whoever asked does not wait any more.
+    pub(crate) fn requester_gone() -> Self {
+        Self { code: 408, reason: "nobody waits for the answer any more".to_owned(), kind: "requester-gone" }
     }
 
     /// The message is too large to be handled.
@@ -127,6 +140,8 @@ mod tests {
         assert_eq!(grant.redeem(&token), Some("_INBOX.x.1"));
         assert_eq!(grant.redeem(&token), None);
         assert!(grant.answered());
+        grant.take_back();
+        assert_eq!(grant.redeem(&token), Some("_INBOX.x.1"));
     }
 
     #[test]

@@ -137,6 +137,8 @@ impl Drop for Busy<'_> {
         self.component.metrics.instance_retired(reason);
         let Some(permit) = self.permit.take().filter(|_| !self.pool.is_closed()) else { return };
         let component = self.component.clone();
-        self.component.in_background(async move { let _ = component.add(permit).await; });
+        self.component.in_background(async move {
+            let _ = component.add(permit).await;
+        });
     }
 }

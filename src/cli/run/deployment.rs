@@ -57,6 +57,8 @@ pub(super) struct Deployment {
     asked: BTreeMap<WorkloadId, Asked>,
     /// Those of them that failed.
     failed: BTreeMap<WorkloadId, Retry>,
+    /// Whether what stands behind the plugins was there at the last look.
+    backed: bool,
 }
 
 /// How many workloads of a set run, and how many were tried.
@@ -67,7 +69,7 @@ pub(super) struct Outcome {
 
 impl Deployment {
     pub(super) fn new(host: Arc<Host>) -> Self {
-        Self { host, asked: BTreeMap::new(), failed: BTreeMap::new() }
+        Self { host, asked: BTreeMap::new(), failed: BTreeMap::new(), backed: true }
     }
 
     /// Makes the host run what `set` asks for. One workload that fails does not keep the others from running, and
@@ -110,7 +112,10 @@ impl Deployment {
     /// files, like a server that was away.
     pub(super) async fn retry(&mut self) {
         let now = Instant::now();
-        for (id, retry) in self.failed.extract_if(.., |_, retry| retry.at <= now).collect::<Vec<_>>() {
+        let backed = self.host.not_ready().is_empty();
+        // What has just come back may be what they failed for.
+        let came_back = backed && !std::mem::replace(&mut self.backed, backed);
+        for (id, retry) in self.failed.extract_if(.., |_, retry| came_back || retry.at <= now).collect::<Vec<_>>() {
             let Some(asked) = self.asked.get(&id) else { continue };
             if self.host.workload_apply(asked.request.clone()).await.reason.is_some() {
                 self.failed.insert(id, Retry::after((retry.pause * 2).min(RETRY_PAUSE.1)));

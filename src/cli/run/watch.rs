@@ -1,5 +1,5 @@
-//! `--watch`: looks at manifests and component files for changes, and deploys what they ask for; what failed is tried
-//! again after a while.
+//! What a host does with its manifests after the start: workloads that failed are tried again after a while, and with
+//! `--watch` it looks at manifests and component files for changes, and deploys what they ask for.
 //!
 //! It looks, rather than being told: that works on every file system, and for a mounted ConfigMap, where the file
 //! that a person names never changes itself.
@@ -61,6 +61,14 @@ pub(super) async fn watch(mut deployment: Deployment, paths: Vec<PathBuf>, limit
         }
         deployment.retry().await;
         last = now;
+    }
+}
+
+/// Tries what failed again for ever, without a look at any file.
+pub(super) async fn retry(mut deployment: Deployment) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        deployment.retry().await;
     }
 }
 

@@ -11,11 +11,11 @@ use super::test_index::{TestIndex, cell};
 
 /// Where bounds of the host are; `xtask` itself bounds nothing that runs.
 const SOURCES: [&str; 5] = ["config/src", "runtime/src", "plugins/src", "proxy/src", "src"];
-const NATS: &str = "plugins/src/wasmcloud_messaging/nats.rs";
+const NATS: &str = "plugins/src/wasmcloud_messaging/nats/connect.rs";
 /// What a bound's name ends with.
 const ENDINGS: [&str; 5] = ["_MAX", "_TIMEOUT", "_TIME", "_PAUSE", "_EVERY"];
 /// Bounds that are called otherwise.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "BACKGROUND_NICE",
     "CALLS_REMEMBERED",
     "CONNECT_WITHIN",
@@ -24,16 +24,24 @@ const OTHERS: [&str; 9] = [
     "KEEP_RESIDENT_BYTES",
     "KEEP_STACK_BYTES",
     "TABLES_PER_SLOT",
+    "TENANT_CONNECT_WITHIN",
     "WRITE_BUFFER_BYTES",
 ];
 /// Bounds that no test meets, and why.
-const UNTESTED: [(&str, &str, &str); 8] = [
+const UNTESTED: [(&str, &str, &str); 11] = [
     (
         NATS,
         "BURST_MESSAGES_MAX",
         "to exceed it, messages must come faster than they are looked at, which no test can arrange",
     ),
     (NATS, "CONNECT_WITHIN", "a test would last a minute"),
+    (NATS, "TENANT_CONNECT_WITHIN", "a test would show that ten seconds pass, and little else"),
+    (
+        "plugins/src/wasmcloud_messaging/nats/subscription.rs",
+        "REFUSALS_MAX",
+        "to exceed it, a connection must take refusals more slowly than they come, which no test can arrange",
+    ),
+    ("plugins/src/wasmcloud_messaging/nats/subscription.rs", "TAKEN_AT_ONCE_MAX", "speed: nothing else depends on it"),
     (NATS, "RETRY_PAUSE", "a pause: without it only the log is longer"),
     (
         "proxy/src/listen.rs",
