@@ -5,3 +5,6 @@
 mod bare;
 
 pub use bare::Bare;
+
+/// What the servers answer that are compared without a guest.
+pub const ANSWER: &[u8] = b"hello from a constant\n";
