@@ -5,6 +5,3 @@
 mod bare;
 
 pub use bare::Bare;
-
-/// What the servers answer that are compared without a guest.
-pub const ANSWER: &[u8] = b"hello from a constant\n";

@@ -14,6 +14,8 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What it answers: the same as `bare-ingress`.
+const ANSWER: &[u8] = b"hello from a constant\n";
 const USAGE: &str = "usage: bare-hyper ADDRESS http1|http2";
 
 #[derive(Clone, Copy)]
@@ -63,5 +65,5 @@ async fn serve(socket: TcpStream, protocol: Protocol) {
 }
 
 async fn answer(_request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::new(Bytes::from_static(roadstead_bench::ANSWER))))
+    Ok(Response::new(Full::new(Bytes::from_static(ANSWER))))
 }

@@ -14,6 +14,8 @@ use roadstead_runtime::{
     Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding, WorkloadId,
 };
 
+/// What it answers: the same as `bare-hyper`.
+const ANSWER: &[u8] = b"hello from a constant\n";
 /// A client of HTTP/2 that measures does not come back after a connection's last request.
 const REQUESTS_PER_CONNECTION: u64 = 1_000_000_000;
 
@@ -23,7 +25,7 @@ struct Constant;
 #[async_trait]
 impl Dispatch for Constant {
     async fn dispatch(&self, _: Request<RequestBody>, _: Scheme, _: Call) -> Result<Response<ResponseBody>, CallError> {
-        let body = Full::new(Bytes::from_static(roadstead_bench::ANSWER));
+        let body = Full::new(Bytes::from_static(ANSWER));
         Ok(Response::new(ResponseBody::new(body.map_err(|never| match never {}))))
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::figures::{median, shown, table};
 use super::h2load::{self, H2load};
@@ -96,6 +97,8 @@ struct Clients {
 struct Speed {
     requests_per_s: Vec<f64>,
     cpu_us_per_request: Vec<f64>,
+    /// What of it the server spent in its own code, not in the kernel.
+    user_us_per_request: Vec<f64>,
 }
 
 /// Both servers under one load: the ingress, and hyper.
@@ -160,22 +163,20 @@ impl Clients {
     ) -> Result<[Speed; 2]> {
         let mut speeds = [Speed::default(), Speed::default()];
         for server in servers {
-            self.load(bench, server, load, WARM_UP_SECONDS)?;
+            self.load(bench, server, load, WARM_UP_SECONDS, &mut Speed::default())?;
         }
         for round in 0..arguments.rounds {
             for (server, speed) in in_turn(round, servers.iter().zip(&mut speeds)) {
-                let (requests_per_s, cpu_us) = self.load(bench, server, load, arguments.seconds)?;
-                speed.requests_per_s.push(requests_per_s);
-                speed.cpu_us_per_request.push(cpu_us);
+                self.load(bench, server, load, arguments.seconds, speed)?;
             }
         }
         Ok(speeds)
     }
 
-    /// One run: requests/s, and processor time a request in microseconds.
-    fn load(&self, bench: &Bench<'_>, server: &Server, load: Load, seconds: u64) -> Result<(f64, f64)> {
+    /// One run.
+    fn load(&self, bench: &Bench<'_>, server: &Server, load: Load, seconds: u64, speed: &mut Speed) -> Result<()> {
         bench.stop.check()?;
-        let before = process_stats::cpu_time(server.pid())?;
+        let before = process_stats::cpu_times(server.pid())?;
         let (requests, requests_per_s) = match load {
             Load::Http1 { connections } => {
                 let load =
@@ -188,9 +189,14 @@ impl Clients {
                 (outcome.requests, outcome.requests_per_s)
             }
         };
-        let used = process_stats::cpu_time(server.pid())?.saturating_sub(before);
-        bench.stop.check()?;
-        Ok((requests_per_s, used.as_secs_f64() * 1e6 / requests as f64))
+        let after = process_stats::cpu_times(server.pid())?;
+        let us_per_request = |used: Duration| used.as_secs_f64() * 1e6 / requests as f64;
+        let user = after.user.saturating_sub(before.user);
+        let system = after.system.saturating_sub(before.system);
+        speed.requests_per_s.push(requests_per_s);
+        speed.cpu_us_per_request.push(us_per_request(user + system));
+        speed.user_us_per_request.push(us_per_request(user));
+        bench.stop.check()
     }
 }
 
@@ -205,6 +211,8 @@ fn text(comparisons: &[Comparison], arguments: &Arguments, surroundings: &str) -
                 median(&ingress.cpu_us_per_request),
                 median(&hyper.cpu_us_per_request),
                 comparison.cpu_ratio(),
+                median(&ingress.user_us_per_request),
+                median(&hyper.user_us_per_request),
             ];
             std::iter::once(comparison.load.name()).chain(figures.map(shown)).collect()
         })
@@ -215,11 +223,13 @@ fn text(comparisons: &[Comparison], arguments: &Arguments, surroundings: &str) -
         "hyper requests/s",
         "ingress CPU us/request",
         "hyper CPU us/request",
-        "CPU ratio",
+        "ratio",
+        "ingress user us",
+        "hyper user us",
     ];
     format!(
         "{surroundings}. Server on core 0, client on core 1; medians of {} rounds of {} s. The goal over HTTP/1.1 is a \
-         ratio of at most {GOAL}.\n\n{}",
+         ratio of at most {GOAL}; user is what of the processor time is not the kernel's.\n\n{}",
         arguments.rounds,
         arguments.seconds,
         table(&heads, 1, &rows),
@@ -228,8 +238,13 @@ fn text(comparisons: &[Comparison], arguments: &Arguments, surroundings: &str) -
 
 /// Every figure of every round.
 fn as_json(comparison: &Comparison) -> Value {
-    let speed =
-        |speed: &Speed| json!({"requests_per_s": speed.requests_per_s, "cpu_us_per_request": speed.cpu_us_per_request});
+    let speed = |speed: &Speed| {
+        json!({
+            "requests_per_s": speed.requests_per_s,
+            "cpu_us_per_request": speed.cpu_us_per_request,
+            "user_us_per_request": speed.user_us_per_request,
+        })
+    };
     let [ingress, hyper] = &comparison.speeds;
     json!({
         "load": comparison.load.name(),
