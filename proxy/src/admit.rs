@@ -194,7 +194,15 @@ impl Drop for Turn<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Tenants {
     limits: RequestLimits,
-    by_namespace: Mutex<BTreeMap<Namespace, Weak<Share>>>,
+    shares: Mutex<Shares>,
+}
+
+#[derive(Debug, Default)]
+struct Shares {
+    by_namespace: BTreeMap<Namespace, Weak<Share>>,
+    /// At so many entries those are let go that nobody has any more: at most every other one is such, and no binding
+    /// costs more the more namespaces there are.
+    sweep_at: usize,
 }
 
 impl Tenants {
@@ -208,18 +216,21 @@ impl Tenants {
         let wait = Duration::from_millis(limits.tenant_requests_wait_ms);
         let queue = given(limits.tenant_requests_waiting_max).map(|requests| RequestQueue { requests, wait });
         let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max), queue };
-        Self { limits, by_namespace: Mutex::default() }
+        Self { limits, shares: Mutex::default() }
     }
 
     /// The share of a namespace, one for all its triggers as long as it has one.
     pub(crate) fn of(&self, namespace: &Namespace) -> Option<Arc<Share>> {
-        let mut by_namespace = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        by_namespace.retain(|_, share| share.strong_count() > 0);
-        if let Some(share) = by_namespace.get(namespace).and_then(Weak::upgrade) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.by_namespace.get(namespace).and_then(Weak::upgrade) {
             return Some(share);
         }
         let share = Share::new(self.limits)?;
-        by_namespace.insert(namespace.clone(), Arc::downgrade(&share));
+        if shares.by_namespace.len() >= shares.sweep_at {
+            shares.by_namespace.retain(|_, share| share.strong_count() > 0);
+            shares.sweep_at = 2 * shares.by_namespace.len() + 1;
+        }
+        shares.by_namespace.insert(namespace.clone(), Arc::downgrade(&share));
         Some(share)
     }
 }
@@ -343,5 +354,16 @@ mod tests {
         assert!(matches!(at_once(&first).unwrap_err().excess, Excess::Rate(_)));
         drop(at_once(&other).unwrap());
         assert!(Admission::new(None, Tenants::new(&Limits::default()).of(&"a".parse().unwrap())).is_none());
+    }
+
+    #[test]
+    fn shares_that_nobody_has_are_let_go() {
+        let tenants = Tenants::new(&Limits { tenant_requests_max: 1, ..Limits::default() });
+        let of = |number: usize| tenants.of(&format!("team-{number}").parse().unwrap());
+        let kept: Vec<_> = (0..10).map(of).collect();
+        (10..1000).for_each(|number| drop(of(number)));
+        let entries = tenants.shares.lock().unwrap().by_namespace.len();
+        assert!(entries <= 2 * kept.len() + 1, "{entries}");
+        assert!(Arc::ptr_eq(kept[0].as_ref().unwrap(), &of(0).unwrap()));
     }
 }

@@ -71,7 +71,6 @@ impl Ingress {
     async fn serve(&self, session: &mut Session) -> pingora_core::Result<()> {
         let facts = ConnectionFacts::of(session).cloned();
         let mut record = Record::new(self.metrics.clone(), facts.clone(), self.lifecycle.enter());
-        let problem = wants_problem(session.req_header().headers.get_all(http::header::ACCEPT));
         session.set_read_timeout(None);
         if session.is_http2() {
             // On HTTP/1 the connection itself bounds each write.
@@ -83,6 +82,7 @@ impl Ingress {
                 let answer = Answer::from(&refusal);
                 record.refuse(&answer, &refusal);
                 self.announce_drain(session);
+                let problem = wants_problem(session.req_header().headers.get_all(http::header::ACCEPT));
                 answer.send(session, problem).await
             }
             Err(Failure::Broken(reason)) => {
@@ -118,7 +118,7 @@ impl Ingress {
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
-        let call = Call { deadline: clock::from_now(timeout), trace: received.trace.clone() };
+        let call = Call { deadline: clock::after(record.started(), timeout), trace: received.trace.clone() };
         let entry = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
         if received.expects_continue && !session.is_body_empty() {
             // pingora takes the response that precedes the body for the last of the connection.

@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     /// Runs while a write waits for the client.
     stall: Option<Pin<Box<Sleep>>>,
     stalled: bool,
+    /// Bounds the wait for a request. It is kept between two: to move a timer on costs less than to make one.
+    patience: Option<Pin<Box<Sleep>>>,
     linger: Option<Linger>,
     peer: IpAddr,
     digest: Arc<SocketDigest>,
@@ -105,6 +107,7 @@ impl Connection {
             write_stall: Duration::from_millis(limits.write_stall_ms),
             stall: None,
             stalled: false,
+            patience: None,
             linger: None,
             peer: facts.peer.address,
             digest: Arc::new(digest),

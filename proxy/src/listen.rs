@@ -189,6 +189,8 @@ impl Serving {
             requests_left = requests_left.saturating_sub(1);
             let mut session = ServerSession::new_http1(connection);
             session.set_keepalive_reuses_remaining(Some(requests_left));
+            // The head is there already: a timer would be for nothing.
+            session.set_read_timeout(None);
             let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
             // The rest of what pingora keeps between requests is ours: it is in the connection.
             let (stream, _) = reused.consume();

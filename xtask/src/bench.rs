@@ -5,7 +5,9 @@ mod components;
 mod density;
 mod figures;
 mod gauges;
+mod h2load;
 mod http;
+mod ingress;
 mod manifests;
 mod oha;
 mod process_stats;
@@ -40,6 +42,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench http --only hello         one case of it
   cargo xtask bench http --roadstead ./old    another build than this work tree's
   cargo xtask bench density                   1,000 triggers on one host (about 1 minute)
+  cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -51,6 +54,7 @@ pub(crate) struct Arguments {
 enum What {
     Http(http::Arguments),
     Density(density::Arguments),
+    Ingress(ingress::Arguments),
     Soak(soak::Arguments),
 }
 
@@ -90,10 +94,13 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     }
     let bench = Bench { layout, scratch: Scratch::new()?, stop: Stop::on_signals()? };
     setup::step(layout, Purpose::Build)?;
-    guests::step(layout)?;
+    if !matches!(arguments.what, What::Ingress(_)) {
+        guests::step(layout)?;
+    }
     match &arguments.what {
         What::Http(arguments) => http::run(&bench, arguments),
         What::Density(arguments) => density::run(&bench, arguments),
+        What::Ingress(arguments) => ingress::run(&bench, arguments),
         What::Soak(arguments) => soak::run(&bench, arguments),
     }
 }

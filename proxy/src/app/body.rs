@@ -45,22 +45,22 @@ pub(super) struct Pump {
 impl Pump {
     /// The two ends of the body of the session's request. `length` is what the client declared.
     pub(super) fn new(session: &mut Session, length: Option<u64>, limits: &Limits) -> (Self, RequestBody) {
-        let (sender, pieces) = mpsc::channel(PIECES_MAX + 1);
-        let bodiless = session.is_body_empty();
-        let pump = Self {
-            end: sender.clone().try_reserve_owned().ok().filter(|_| !bodiless),
-            pieces: Some(sender).filter(|_| !bodiless),
+        let mut pump = Self {
+            end: None,
+            pieces: None,
             held: None,
             bytes: 0,
             bytes_max: limits.body_bytes_max,
             idle: Duration::from_millis(limits.body_idle_ms),
             waiting_since: None,
         };
-        let body = match bodiless {
-            true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-            false => Incoming { pieces, left: length, done: false }.boxed_unsync(),
-        };
-        (pump, body)
+        if session.is_body_empty() {
+            return (pump, Empty::new().map_err(|never| match never {}).boxed_unsync());
+        }
+        let (sender, pieces) = mpsc::channel(PIECES_MAX + 1);
+        pump.end = sender.clone().try_reserve_owned().ok();
+        pump.pieces = Some(sender);
+        (pump, Incoming { pieces, left: length, done: false }.boxed_unsync())
     }
 
     /// Moves one piece one step, or waits for the client to leave when there are no more. May be dropped at any

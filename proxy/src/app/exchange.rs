@@ -1,7 +1,12 @@
 //! One exchange with a workload: the request's body goes in while the response comes out, and whatever ends it
 //! early, the client's leaving, the deadline or a fault, drops both, which cancels the guest.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use http::Response;
@@ -10,7 +15,10 @@ use http_body_util::BodyExt;
 use pingora_proxy::Session;
 use roadstead_config::Limits;
 use roadstead_runtime::{Call, CallError, Dispatch, FaultKind, ResponseBody};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     body::Pump,
@@ -99,9 +107,9 @@ impl<'a> Exchange<'a> {
     /// futures cost a lock or a system call each.
     async fn wait<T>(
         &mut self,
-        mut work: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>,
+        mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
         pump: &mut Pump,
-        mut alarm: std::pin::Pin<&mut Sleep>,
+        mut alarm: Pin<&mut Sleep>,
     ) -> Result<T, Failure> {
         loop {
             tokio::select! {
@@ -120,7 +128,7 @@ impl<'a> Exchange<'a> {
         response: Response<ResponseBody>,
         asked: Asked,
         pump: &mut Pump,
-        mut alarm: std::pin::Pin<&mut Sleep>,
+        mut alarm: Pin<&mut Sleep>,
         record: &mut Record,
     ) -> Result<(), Failure> {
         let (parts, mut body) = response.into_parts();
@@ -129,7 +137,7 @@ impl<'a> Exchange<'a> {
             self.session.set_keepalive(None);
         }
         record.status(parts.status);
-        self.send(|session| session.write_response_header(head)).await?;
+        self.send(alarm.as_mut(), |session| session.write_response_header(head)).await?;
         let mut left = length;
         loop {
             let frame = match self.wait(pin!(body.frame()), pump, alarm.as_mut()).await.map_err(after_head)? {
@@ -143,14 +151,14 @@ impl<'a> Exchange<'a> {
                 Ok(_) if bodiless => {}
                 Ok(data) => {
                     left = take(left, data.len() as u64)?;
-                    self.send(|session| session.write_response_body(data, false)).await?;
+                    self.send(alarm.as_mut(), |session| session.write_response_body(data, false)).await?;
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers()
                         && asked.h2
                         && left.unwrap_or(0) == 0
                     {
-                        return self.send(|session| session.write_response_trailers(trailers)).await;
+                        return self.send(alarm.as_mut(), |session| session.write_response_trailers(trailers)).await;
                     }
                 }
             }
@@ -158,21 +166,24 @@ impl<'a> Exchange<'a> {
         if !bodiless && left.unwrap_or(0) > 0 {
             return Err(Failure::Broken(FaultKind::GuestError.as_str()));
         }
-        self.send(|session| session.finish_body()).await
+        self.send(alarm.as_mut(), |session| session.finish_body()).await
     }
 
     /// One write to the client, within the deadline.
     async fn send<'s, F>(
         &'s mut self,
+        alarm: Pin<&mut Sleep>,
         write: impl FnOnce(&'s mut pingora_core::protocols::http::ServerSession) -> F,
     ) -> Result<(), Failure>
     where
         F: Future<Output = pingora_core::Result<()>>,
     {
-        match timeout_at(self.deadline, write(self.session.as_downstream_mut())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Failure::Broken("client-gone")),
-            Err(_) => Err(Failure::Broken(CallError::Deadline.kind())),
+        tokio::select! {
+            biased;
+            written = write(self.session.as_downstream_mut()) => {
+                written.map_err(|_| Failure::Broken("client-gone"))
+            }
+            () = unconstrained(alarm) => Err(Failure::Broken(CallError::Deadline.kind())),
         }
     }
 }

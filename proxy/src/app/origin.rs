@@ -1,7 +1,7 @@
 //! Where a request comes from: the client behind the trusted proxies, and what these may say for it. The word of
 //! anybody else about it is dropped. It knows headers and addresses, neither connections nor workloads.
 
-use std::{fmt::Write, net::IpAddr, time::Duration};
+use std::{io::Write, net::IpAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Scheme};
 use roadstead_config::TrustedProxies;
@@ -163,10 +163,10 @@ fn values_backwards<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Itera
 }
 
 fn id_value(id: TraceId) -> HeaderValue {
-    let mut text = String::with_capacity(32);
-    // Neither can fail: the id is written in hexadecimal digits.
-    let _ = write!(text, "{id}");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut text = [0; 32];
+    // Neither can fail: the id is written in as many hexadecimal digits.
+    let _ = write!(text.as_mut_slice(), "{id}");
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// A whole number in digits alone.

@@ -93,6 +93,11 @@ impl Record {
         }
     }
 
+    /// When the head had been read.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     pub(super) fn request_line(&mut self, method: Method, version: Version) {
         self.method = Some(method);
         self.version = Some(version);

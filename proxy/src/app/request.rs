@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
-    header::{self, Entry},
+    header::{self, Entry, GetAll},
     uri::PathAndQuery,
 };
 use pingora_http::RequestHeader;
@@ -118,8 +118,9 @@ fn parse_length(value: &HeaderValue) -> Result<u64, Refusal> {
 fn forwarded_headers(head: &RequestHeader, authority: HeaderValue, origin: &Origin) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(header::HOST, authority);
+    let connection = head.headers.get_all(header::CONNECTION);
     for (name, value) in &head.headers {
-        if name == header::HOST || origin.withholds(name) || is_hop_by_hop(name, &head.headers) {
+        if name == header::HOST || origin.withholds(name) || is_hop_by_hop(name, &connection) {
             continue;
         }
         if name == header::COOKIE {
@@ -146,12 +147,12 @@ fn join_cookie(headers: &mut HeaderMap, value: &HeaderValue) {
     }
 }
 
-/// Whether a header speaks of the connection, by its name or because `connection` says so.
-pub(super) fn is_hop_by_hop(name: &HeaderName, headers: &HeaderMap) -> bool {
+/// Whether a header speaks of the connection, by its name or because one of the `connection` headers says so.
+pub(super) fn is_hop_by_hop(name: &HeaderName, connection: &GetAll<'_, HeaderValue>) -> bool {
     if HOP_BY_HOP.contains(&name.as_str()) {
         return true;
     }
-    let mut options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut options = connection.iter().filter_map(|value| value.to_str().ok());
     let named = options.any(|list| list.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str())));
     named && *name != header::CONTENT_LENGTH
 }

@@ -62,8 +62,9 @@ pub(super) fn prepare(parts: &Parts, known: Option<u64>, asked: Asked) -> std::r
 
 fn build(parts: &Parts, length: Option<u64>, chunk: bool) -> Result<ResponseHeader> {
     let mut head = ResponseHeader::build_no_case(parts.status, Some(parts.headers.len() + 3))?;
+    let connection = parts.headers.get_all(header::CONNECTION);
     for (name, value) in &parts.headers {
-        let own = name == header::CONTENT_LENGTH || is_reserved(name) || is_hop_by_hop(name, &parts.headers);
+        let own = name == header::CONTENT_LENGTH || is_reserved(name) || is_hop_by_hop(name, &connection);
         if !own {
             head.append_header(name, value)?;
         }

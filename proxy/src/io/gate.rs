@@ -1,13 +1,18 @@
 //! Waiting for a request: which protocol it speaks, whether its head came in time and is fit for pingora. Nothing of
 //! a tenant has been touched before this says yes.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Buf;
 use roadstead_config::Limits;
 use tokio::{
     io::AsyncReadExt,
-    time::{sleep, timeout_at},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,20 +77,20 @@ impl Connection {
     /// Waits for the next request. `first` says that none has come before, so it may be the preface of HTTP/2.
     pub(crate) async fn next(&mut self, first: bool, limits: &Limits, draining: &CancellationToken) -> Next {
         self.phase = Phase::Gate;
-        let idle = clock::from_now(Duration::from_millis(limits.keepalive_idle_ms));
+        let mut idle = None;
         while self.inbound.is_empty() {
-            self.inbound.reserve(READ_BYTES);
+            let idle = *idle.get_or_insert_with(|| clock::from_now(Duration::from_millis(limits.keepalive_idle_ms)));
             let read = tokio::select! {
                 biased;
-                read = timeout_at(idle, self.transport.get_mut().read_buf(&mut self.inbound)) => read,
+                read = self.read_more(idle) => read,
                 () = given_up(first, draining) => return Next::Closed,
             };
             match read {
-                Ok(Ok(1..)) => self.skip_blank_lines(),
+                Some(1..) => self.skip_blank_lines(),
                 _ => return Next::Closed,
             }
         }
-        let deadline = clock::from_now(Duration::from_millis(limits.header_timeout_ms));
+        let mut deadline = None;
         self.skip_blank_lines();
         let mut scanner = HeadScanner::default();
         let may_be_h2 = first && self.protocols != Protocols::H1;
@@ -104,14 +109,36 @@ impl Connection {
                     Err(refusal) => return Next::Refused(refusal),
                 }
             }
-            self.inbound.reserve(READ_BYTES);
-            match timeout_at(deadline, self.transport.get_mut().read_buf(&mut self.inbound)).await {
-                Ok(Ok(1..)) => {}
-                Ok(_) => return Next::Closed,
-                Err(_) if self.protocols == Protocols::H2 => return Next::Closed,
-                Err(_) => return Next::Refused(Refusal::HeadTimeout),
+            // Most heads come whole, and need no look at the clock.
+            let limit = Duration::from_millis(limits.header_timeout_ms);
+            let deadline = *deadline.get_or_insert_with(|| clock::from_now(limit));
+            match self.read_more(deadline).await {
+                Some(1..) => {}
+                Some(0) => return Next::Closed,
+                None if self.protocols == Protocols::H2 => return Next::Closed,
+                None => return Next::Refused(Refusal::HeadTimeout),
             }
         }
+    }
+
+    /// Reads what comes until `deadline`, and says how much; nothing is an end. `None` when the time is over.
+    async fn read_more(&mut self, deadline: Instant) -> Option<usize> {
+        self.inbound.reserve(READ_BYTES);
+        let mut read = pin!(self.transport.get_mut().read_buf(&mut self.inbound));
+        let kept = &mut self.patience;
+        let mut is_set = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = read.as_mut().poll(cx) {
+                return Poll::Ready(Some(read.unwrap_or(0)));
+            }
+            let timer = kept.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            if !is_set {
+                timer.as_mut().reset(deadline);
+                is_set = true;
+            }
+            timer.as_mut().poll(cx).map(|()| None)
+        })
+        .await
     }
 
     /// Drops empty lines before a request line (RFC 9112, section 2.2).

@@ -309,7 +309,7 @@ impl Setting<'_> {
 }
 
 /// Who goes first changes from round to round.
-fn in_turn<T>(round: u32, all: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn in_turn<T>(round: u32, all: impl Iterator<Item = T>) -> Vec<T> {
     let mut all: Vec<T> = all.collect();
     if round % 2 == 1 {
         all.reverse();

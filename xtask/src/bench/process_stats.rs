@@ -15,8 +15,22 @@ pub(crate) struct Usage {
     pub(crate) open_files: u64,
 }
 
-/// Processor time of a process so far, user and system, of all its threads; that of its children apart.
+/// Processor time of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CpuTime {
+    /// In its own code.
+    pub(crate) user: Duration,
+    /// In the kernel.
+    pub(crate) system: Duration,
+}
+
+/// Processor time of a process so far, of all its threads; that of its children apart.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    cpu_times(pid).map(|CpuTime { user, system }| user + system)
+}
+
+/// The same, in the process and in the kernel.
+pub(crate) fn cpu_times(pid: u32) -> Result<CpuTime> {
     parse_cpu_time(&read(pid, "stat")?).with_context(|| format!("/proc/{pid}/stat is not as documented"))
 }
 
@@ -38,12 +52,11 @@ fn read(pid: u32, file: &str) -> Result<String> {
 }
 
 /// Fields 14 and 15 of proc_pid_stat(5). The second field is a name in brackets that may itself have blanks and brackets.
-fn parse_cpu_time(stat: &str) -> Option<Duration> {
+fn parse_cpu_time(stat: &str) -> Option<CpuTime> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
+    let mut next = || Some(Duration::from_millis(fields.next()?.parse::<u64>().ok()? * 1000 / TICKS_PER_SECOND));
+    Some(CpuTime { user: next()?, system: next()? })
 }
 
 fn parse_status(status: &str, name: &str) -> Option<u64> {
@@ -58,7 +71,8 @@ mod tests {
     #[test]
     fn times_are_read_behind_any_name() {
         let stat = "4242 (a ) b) S 1 4242 4242 0 -1 4194560 9000 0 7 0 123 45 6 7 20 0 5 0 100 1000 200 184467";
-        assert_eq!(parse_cpu_time(stat), Some(Duration::from_millis(1680)));
+        let time = CpuTime { user: Duration::from_millis(1230), system: Duration::from_millis(450) };
+        assert_eq!(parse_cpu_time(stat), Some(time));
         assert_eq!(parse_cpu_time("4242 (a) S 1"), None);
         assert_eq!(parse_cpu_time(""), None);
     }

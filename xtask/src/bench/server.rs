@@ -1,8 +1,9 @@
-//! A server under measurement: started, waited for, ended. It knows the command lines of Roadstead and `wasmtime serve`.
+//! A server under measurement: started, waited for, ended. It knows the command lines of Roadstead, `wasmtime serve` and
+//! the servers of the `bench` crate.
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -76,6 +77,19 @@ impl Server {
         let mut server = Self::start(bench, "wasmtime", &mut command, http)?;
         // Whatever it answers: the measurement itself looks at the status.
         server.wait(bench, &|| client::get(http, "any.test", "/", ASK_TIMEOUT).is_ok())?;
+        Ok(server)
+    }
+
+    /// Starts a server of the `bench` crate on the server's core and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// As [`Server::roadstead`].
+    pub(crate) fn bare(bench: &Bench<'_>, name: &str, program: &Path, arguments: &[&str]) -> Result<Self> {
+        let [http, _] = free_addresses()?;
+        let mut command = programs::pinned(program, programs::SERVER_CORE);
+        command.arg(http.to_string()).args(arguments);
+        let mut server = Self::start(bench, name, &mut command, http)?;
+        server.wait(bench, &|| TcpStream::connect(http).is_ok())?;
         Ok(server)
     }
 

@@ -15,7 +15,7 @@ const OWNERS: [(&str, &[&str]); 4] = [
 
 /// Which of our crates each crate may import; the root package may import all.
 const LAYERS: [(&str, &[&str]); 6] = [
-    ("bench", &["roadstead-config", "roadstead-runtime"]),
+    ("bench", &["roadstead-config", "roadstead-proxy", "roadstead-runtime"]),
     ("config", &[]),
     ("runtime", &["roadstead-config"]),
     ("plugins", &["roadstead-config", "roadstead-runtime"]),
