@@ -28,7 +28,11 @@ Examples:
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
   roadstead validate app.yaml            print every problem of a manifest
-  roadstead compile app.yaml             compile components before they are needed";
+  roadstead compile app.yaml             compile components before they are needed
+
+Exit codes:
+  0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
+  More of `run`: roadstead run --help";
 
 #[derive(Subcommand)]
 enum Command {

@@ -36,7 +36,14 @@ Examples:
   roadstead run ./apps --watch
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
   roadstead run ./apps --https-addr 0.0.0.0:8443 --tls-dir /etc/roadstead/certificates
-  roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222")]
+  roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222
+
+Exit codes:
+  0    told to stop by SIGTERM or SIGINT: requests under way have had --drain-timeout
+  1    failed
+  2    wrong usage of the command line
+  130  told to stop again by SIGINT, and ended at once
+  143  told to stop again by SIGTERM, and ended at once")]
 pub(super) struct RunArguments {
     /// Manifest files, or folders with *.yaml, *.yml and *.json.
     #[arg(required = true, value_name = "PATH")]
@@ -128,8 +135,15 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set, seen))) {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let ended = runtime.block_on(serve(arguments, limits, set, seen));
+    // What is left is not worth a wait, during which nobody would listen for a signal: a file that is being read, a
+    // component that is being loaded, a guest that computes.
+    runtime.shutdown_background();
+    match ended {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
         Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),

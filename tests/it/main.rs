@@ -32,5 +32,6 @@ mod neighbours;
 mod operator_limits;
 mod reload;
 mod slow_attacks;
+mod stopping;
 mod streaming;
 mod tls;
