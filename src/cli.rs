@@ -8,6 +8,7 @@ mod limits;
 mod log;
 mod manifests;
 mod run;
+mod sockets;
 mod tls;
 mod validate;
 
@@ -68,6 +69,12 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
         cause = error.source();
     }
     ExitCode::FAILURE
+}
+
+/// The same for flags that do not fit together, as the parser of the command line gives it.
+fn usage(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let _failure = fail(error);
+    ExitCode::from(2)
 }
 
 /// An error and what caused it, in one line.

@@ -134,4 +134,9 @@ pub trait HostHandler: Send + Sync + 'static {
 
     /// The address that clients reach, once started.
     fn address(&self) -> Option<SocketAddr>;
+
+    /// The address that they reach over TLS, where there is one.
+    fn tls_address(&self) -> Option<SocketAddr> {
+        None
+    }
 }

@@ -73,6 +73,11 @@ impl Host {
         self.handler.as_ref().and_then(|handler| handler.address())
     }
 
+    /// The address of the HTTP handler for TLS, if there is one.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.handler.as_ref().and_then(|handler| handler.tls_address())
+    }
+
     /// The bounds that the host keeps.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -35,3 +35,4 @@ mod slow_attacks;
 mod stopping;
 mod streaming;
 mod tls;
+mod upgrade;

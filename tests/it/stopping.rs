@@ -49,10 +49,7 @@ async fn a_stopping_host_takes_no_new_connection() {
     host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
     host.signal(Signal::INT);
     let address = host.http_address();
-    eventually("the listener is closed", async || {
-        TcpStream::connect(address).await.is_err().then_some(())
-    })
-    .await;
+    eventually("the listener is closed", async || TcpStream::connect(address).await.is_err().then_some(())).await;
     assert_eq!(host.admin("/readyz").await.text(), "the host is stopping\n");
     assert_eq!(under_way.await.unwrap().status, StatusCode::OK);
     assert!(host.wait().success());

@@ -88,6 +88,8 @@ pub struct HostStatus {
     pub uptime_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_address: Option<String>,
     pub workloads: Vec<WorkloadStatus>,
     pub plugins: Vec<PluginStatus>,
     pub interfaces: Vec<InterfaceStatus>,
@@ -177,6 +179,7 @@ impl Host {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             http_address: self.http_address().map(|address| address.to_string()),
+            https_address: self.https_address().map(|address| address.to_string()),
             workloads: self.entries().iter().map(|(id, entry)| WorkloadStatus::of(id, entry)).collect(),
             plugins: plugins.collect(),
             interfaces: interfaces.collect(),

@@ -36,7 +36,7 @@ const UNTESTED: [(&str, &str, &str); 8] = [
     (NATS, "CONNECT_WITHIN", "a test would last a minute"),
     (NATS, "RETRY_PAUSE", "a pause: without it only the log is longer"),
     (
-        "proxy/src/listen.rs",
+        "proxy/src/socket.rs",
         "ACCEPT_PAUSE",
         "a pause, after a failure that no test can bring about without harm to the others",
     ),
