@@ -11,7 +11,8 @@ use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{timeout, timeout_at},
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -42,6 +43,8 @@ pub(crate) struct TlsServer {
     pub(super) limits: Arc<Limits>,
     pub(super) store: ArcSwap<Store>,
     pub(super) metrics: TlsMetrics,
+    /// The handshakes that there may be more of.
+    places: Semaphore,
 }
 
 impl TlsServer {
@@ -54,13 +57,15 @@ impl TlsServer {
         let store = Store::new(&files, &look, &limits)?;
         let metrics = TlsMetrics::new(registry)?;
         metrics.certificates(&store, None);
-        Ok((Self { files, limits, store: ArcSwap::from_pointee(store), metrics }, look))
+        let places = usize::try_from(limits.tls_handshakes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (store, places) = (ArcSwap::from_pointee(store), Semaphore::new(places));
+        Ok((Self { files, limits, store, metrics, places }, look))
     }
 
     /// Does the handshake; `None` when it failed, which has been counted.
     pub(crate) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsFacts)> {
         let deadline = clock::from_now(Duration::from_millis(self.limits.tls_handshake_ms));
-        let failure = match timeout_at(deadline, self.shake_hands(socket)).await {
+        let failure = match timeout_at(deadline, self.shake_hands(socket, deadline)).await {
             Ok(Ok(connection)) => {
                 self.metrics.handshake("ok");
                 return Some(connection);
@@ -75,11 +80,20 @@ impl TlsServer {
         None
     }
 
-    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
+    async fn shake_hands(
+        &self,
+        socket: TcpStream,
+        deadline: Instant,
+    ) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
         let mut hello = match (&mut acceptor).await {
             Ok(hello) => hello,
             Err(error) => return Err(Failure { outcome: outcome(&error), socket: acceptor.take_io() }),
+        };
+        // What costs memory and a signature begins here: who has said nothing yet keeps nobody out. Meanwhile the client
+        // waits as it would for a slow host.
+        let Ok(Ok(_place)) = timeout_at(deadline, self.places.acquire()).await else {
+            return Err(Failure { outcome: "busy", socket: None });
         };
         // The one that this connection keeps, whatever is reloaded meanwhile.
         let store = self.store.load_full();
