@@ -30,6 +30,7 @@ fn router(runtime: &Runtime, routes: usize) -> DynamicRouter {
             paths,
             timeout: Duration::from_secs(10),
             limits: RequestLimits::default(),
+            certificate: None,
             target: None,
         };
         server.bind(binding).unwrap();

@@ -155,7 +155,8 @@ impl HostHandler for HttpServer {
         self.metrics.register(&context.registry)?;
         let files = self.tls_files.lock().unwrap_or_else(PoisonError::into_inner).take();
         let draining = &self.lifecycle.draining;
-        let tls = files.map(|files| tls::start(files, context.limits.clone(), &context.registry, draining.clone()));
+        let (limits, router) = (context.limits.clone(), self.router.clone());
+        let tls = files.map(|files| tls::start(files, limits, &context.registry, router, draining.clone()));
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
@@ -181,12 +182,27 @@ impl HostHandler for HttpServer {
     }
 
     fn bind(&self, binding: TriggerBinding) -> Result<(), BindError> {
-        let tenant = self.started.get().and_then(|started| started.tenants.of(&binding.owner.namespace));
-        self.router.bind(binding, tenant, &self.metrics)
+        let (started, owner) = (self.started.get(), binding.owner.clone());
+        let tls = started.and_then(|started| started.tls.as_ref());
+        let mut brought = None;
+        if let (Some(tls), Some(certificate)) = (tls, binding.certificate.clone()) {
+            let (namespace, pattern) = (owner.namespace.clone(), binding.host.clone());
+            let read = tls.read_brought(&owner, tls::Claim { namespace, pattern, certificate });
+            brought = Some(read.map_err(|reason| BindError::Certificate { host: binding.host.clone(), reason })?);
+        }
+        let tenant = started.and_then(|started| started.tenants.of(&owner.namespace));
+        self.router.bind(binding, tenant, &self.metrics)?;
+        if let Some(tls) = tls {
+            tls.bring(&owner, brought);
+        }
+        Ok(())
     }
 
     fn unbind(&self, owner: &WorkloadId) {
         self.router.unbind(owner, &self.metrics);
+        if let Some(tls) = self.started.get().and_then(|started| started.tls.as_ref()) {
+            tls.bring(owner, None);
+        }
     }
 
     async fn drain(&self, limit: Duration) -> usize {

@@ -130,7 +130,7 @@ impl Host {
             return WorkloadStatus::failed(&id, &request, text);
         }
         self.count_states();
-        for warning in support::warnings(&request) {
+        for warning in support::warnings(&request, self.https_address().is_some()) {
             tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
         }
         let result = self.start(&request).await;
@@ -228,6 +228,7 @@ impl Host {
             paths: trigger.paths.clone(),
             timeout: trigger.timeout,
             limits: trigger.limits,
+            certificate: trigger.certificate.clone(),
             target,
         };
         handler.bind(binding).map_err(|source| DeployError::Route { place: trigger.place.clone(), source })

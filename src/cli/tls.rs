@@ -2,16 +2,15 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use roadstead_proxy::{CertificateFiles, TlsFiles};
 
 /// Flags of the address that speaks TLS.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("certificates").args(["tls_dir", "tls_cert_path"]).multiple(true)))]
 pub(super) struct TlsArguments {
-    /// Address that answers the workloads' requests over TLS; or the passed socket `https`. Its certificates are --tls-dir,
-    /// --tls-cert-path or both.
-    #[arg(long, env = "ROADSTEAD_HTTPS_ADDR", value_name = "ADDR", requires = "certificates")]
+    /// Address that answers the workloads' requests over TLS; or the passed socket `https`. Its certificates are those of
+    /// --tls-dir and --tls-cert-path, and those that triggers bring (spec.ingress.tls).
+    #[arg(long, env = "ROADSTEAD_HTTPS_ADDR", value_name = "ADDR")]
     https_addr: Option<SocketAddr>,
     /// Folder with HOST.crt and HOST.key for each host, _.SUFFIX.crt and _.SUFFIX.key for *.SUFFIX (PEM).
     #[arg(long, env = "ROADSTEAD_TLS_DIR", value_name = "FOLDER")]
@@ -24,18 +23,13 @@ pub(super) struct TlsArguments {
     tls_key_path: Option<PathBuf>,
     /// Authorities of client certificates (PEM): with it every client must show a certificate of theirs.
     #[arg(long, visible_alias = "tls-ca-path", env = "ROADSTEAD_CLIENT_CA", value_name = "FILE")]
-    #[arg(requires = "certificates")]
     client_ca: Option<PathBuf>,
 }
 
-/// Flags that are of use together alone, of which one is missing.
+/// Certificates without an address.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsUsageError {
-    #[error("certificates are for --https-addr, or for a passed socket with the name https; there is neither")]
-    NoAddress,
-    #[error("the passed socket https is of use only with certificates: --tls-dir, --tls-cert-path or both")]
-    NoCertificates,
-}
+#[error("certificates are for --https-addr, or for a passed socket with the name https; there is neither")]
+pub(super) struct NoTlsAddress;
 
 impl TlsArguments {
     /// The address that a flag names.
@@ -44,17 +38,17 @@ impl TlsArguments {
     }
 
     /// What is served over TLS, if anything is; `socket` says that a socket for it has been passed.
-    pub(super) fn files(&self, socket: bool) -> Result<Option<TlsFiles>, TlsUsageError> {
+    pub(super) fn files(&self, socket: bool) -> Result<Option<TlsFiles>, NoTlsAddress> {
         let pair = self.tls_cert_path.clone().zip(self.tls_key_path.clone());
         let files = TlsFiles {
             directory: self.tls_dir.clone(),
             default: pair.map(|(chain, key)| CertificateFiles { chain, key }),
             client_authorities: self.client_ca.clone(),
         };
-        match (files.directory.is_some() || files.default.is_some(), socket || self.https_addr.is_some()) {
-            (true, true) => Ok(Some(files)),
-            (true, false) => Err(TlsUsageError::NoAddress),
-            (false, true) => Err(TlsUsageError::NoCertificates),
+        let named = files.directory.is_some() || files.default.is_some() || files.client_authorities.is_some();
+        match (socket || self.https_addr.is_some(), named) {
+            (true, _) => Ok(Some(files)),
+            (false, true) => Err(NoTlsAddress),
             (false, false) => Ok(None),
         }
     }
@@ -84,21 +78,20 @@ mod tests {
             "--tls-dir certs",
             "--tls-cert-path a.crt --tls-key-path a.key --client-ca ca.crt",
             "--tls-dir certs --tls-cert-path a.crt --tls-key-path a.key",
+            "--client-ca ca.crt",
         ] {
             assert!(files(&format!("{line} --https-addr 127.0.0.1:443"), false).is_some(), "{line}");
             assert!(files(line, true).is_some(), "{line}");
             assert!(files(line, false).is_none(), "{line}");
         }
         for line in [
-            "--https-addr 127.0.0.1:443",
-            "--https-addr 127.0.0.1:443 --client-ca ca.crt",
             "--https-addr 127.0.0.1:443 --tls-cert-path a.crt",
             "--https-addr 127.0.0.1:443 --tls-dir certs --tls-key-path a.key",
-            "--client-ca ca.crt",
         ] {
             assert!(files(line, false).is_none(), "{line}");
         }
-        assert!(files("", true).is_none());
+        // Triggers may bring certificates.
+        assert!(files("", true).unwrap().is_some() && files("--https-addr 127.0.0.1:443", false).unwrap().is_some());
         let both = files("--https-addr 127.0.0.1:443 --tls-dir certs --tls-ca-path ca.crt", false).unwrap().unwrap();
         assert_eq!(both.client_authorities, Some("ca.crt".into()));
         assert_eq!(both.default, None);

@@ -8,6 +8,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         host: host.into(),
         path: "/".into(),
         timeout: "10s".into(),
+        tls: String::new(),
         limits: String::new(),
         component: component.into(),
         component_lines: String::new(),
@@ -22,6 +23,7 @@ pub struct Trigger {
     host: String,
     path: String,
     timeout: String,
+    tls: String,
     limits: String,
     component: String,
     component_lines: String,
@@ -40,6 +42,11 @@ impl Trigger {
         Self { timeout: timeout.into(), ..self }
     }
 
+    /// `spec.ingress.tls` with the files `STEM.crt` and `STEM.key`.
+    pub fn certificate(self, stem: &str) -> Self {
+        Self { tls: format!("    tls: {{certFile: {stem}.crt, keyFile: {stem}.key}}\n"), ..self }
+    }
+
     /// `spec.limits`, in braces.
     pub fn limits(self, limits: &str) -> Self {
         Self { limits: format!("  limits: {limits}\n"), ..self }
@@ -52,7 +59,7 @@ impl Trigger {
     }
 
     pub fn yaml(&self) -> String {
-        let Self { namespace, name, host, path, timeout, limits, component, component_lines } = self;
+        let Self { namespace, name, host, path, timeout, tls, limits, component, component_lines } = self;
         format!(
             "\
 apiVersion: control.cosmonic.io/v1alpha1
@@ -63,7 +70,7 @@ metadata:
 spec:
   ingress:
     host: {host}
-    paths:
+{tls}    paths:
       - pathType: Prefix
         path: {path}
   timeout: {timeout}

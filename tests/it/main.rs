@@ -35,4 +35,5 @@ mod slow_attacks;
 mod stopping;
 mod streaming;
 mod tls;
+mod trigger_certificates;
 mod upgrade;

@@ -1,7 +1,11 @@
 //! From a socket to a TLS stream, within a deadline, and how it ended in a word. What is spoken inside is not known
 //! here.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
@@ -26,6 +30,7 @@ use super::{
 use crate::{
     clock,
     facts::{ClientSubject, TlsFacts},
+    route::DynamicRouter,
 };
 
 /// The fatal alert `unrecognized_name` (RFC 6066, section 3), as a record.
@@ -42,6 +47,8 @@ pub(crate) struct TlsServer {
     pub(super) files: TlsFiles,
     pub(super) limits: Arc<Limits>,
     pub(super) store: ArcSwap<Store>,
+    /// Whose turn it is to put another store in its place.
+    pub(super) turn: Mutex<()>,
     pub(super) metrics: TlsMetrics,
     /// The handshakes that there may be more of.
     places: Semaphore,
@@ -52,14 +59,19 @@ impl TlsServer {
     ///
     /// # Errors
     /// With the first file that cannot be used.
-    pub(super) fn new(files: TlsFiles, limits: Arc<Limits>, registry: &Registry) -> Result<(Self, Look), SetupError> {
+    pub(super) fn new(
+        files: TlsFiles,
+        limits: Arc<Limits>,
+        registry: &Registry,
+        router: DynamicRouter,
+    ) -> Result<(Self, Look), SetupError> {
         let look = Look::at(&files, &limits)?;
-        let store = Store::new(&files, &look, &limits)?;
+        let store = Store::new(&files, &look, &limits, router)?;
         let metrics = TlsMetrics::new(registry)?;
         metrics.certificates(&store, None);
         let places = usize::try_from(limits.tls_handshakes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let (store, places) = (ArcSwap::from_pointee(store), Semaphore::new(places));
-        Ok((Self { files, limits, store, metrics, places }, look))
+        Ok((Self { files, limits, store, turn: Mutex::new(()), metrics, places }, look))
     }
 
     /// Does the handshake; `None` when it failed, which has been counted.
