@@ -16,6 +16,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, TextEncoder};
+use roadstead_proxy::{ListenAt, ListenError};
 use roadstead_runtime::host::Host;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -50,12 +51,10 @@ impl Default for Bounds {
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
-    #[error("the admin listener cannot listen on {address}; is another process using it? choose another --admin-addr")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("the admin listener cannot be started; is another process using its address? choose another --admin-addr")]
+    Listen(#[from] ListenError),
+    #[error("the address of the admin listener cannot be found out")]
+    Address(#[source] std::io::Error),
 }
 
 /// A running admin listener; it ends with the process's runtime.
@@ -71,15 +70,14 @@ struct AdminState {
 }
 
 impl AdminServer {
-    /// Listens on `address` and answers from `host`.
-    pub(crate) async fn start(address: SocketAddr, host: Arc<Host>) -> Result<Self, AdminError> {
-        Self::bounded(address, host, Bounds::default()).await
+    /// Listens and answers from `host`.
+    pub(crate) async fn start(at: ListenAt, host: Arc<Host>) -> Result<Self, AdminError> {
+        Self::bounded(at, host, Bounds::default()).await
     }
 
-    async fn bounded(address: SocketAddr, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
-        let failed = |source| AdminError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    async fn bounded(at: ListenAt, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
+        let listener = at.listen()?;
+        let address = listener.local_addr().map_err(AdminError::Address)?;
         let state = Arc::new(AdminState { host, deployed: AtomicBool::new(false), draining: AtomicBool::new(false) });
         tokio::spawn(accept(listener, state.clone(), bounds));
         Ok(Self { address, state })
@@ -208,7 +206,7 @@ mod tests {
 
     async fn start(bounds: Bounds) -> AdminServer {
         let host = HostBuilder::new().start().await.unwrap();
-        AdminServer::bounded("127.0.0.1:0".parse().unwrap(), host, bounds).await.unwrap()
+        AdminServer::bounded(ListenAt::Address("127.0.0.1:0".parse().unwrap()), host, bounds).await.unwrap()
     }
 
     async fn connect(server: &AdminServer) -> TcpStream {

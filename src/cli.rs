@@ -9,6 +9,7 @@ mod log;
 mod manifests;
 mod messaging;
 mod run;
+mod sockets;
 mod tls;
 mod validate;
 
@@ -29,7 +30,11 @@ Examples:
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
   roadstead validate app.yaml            print every problem of a manifest
-  roadstead compile app.yaml             compile components before they are needed";
+  roadstead compile app.yaml             compile components before they are needed
+
+Exit codes:
+  0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
+  More of `run`: roadstead run --help";
 
 #[derive(Subcommand)]
 enum Command {
@@ -65,6 +70,12 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
         cause = error.source();
     }
     ExitCode::FAILURE
+}
+
+/// The same for flags that do not fit together, as the parser of the command line gives it.
+fn usage(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let _failure = fail(error);
+    ExitCode::from(2)
 }
 
 /// An error and what caused it, in one line.

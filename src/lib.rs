@@ -14,7 +14,9 @@ pub mod host {
 
     /// HTTP for a host.
     pub mod http {
-        pub use roadstead_proxy::{CertificateFiles, DynamicRouter, HttpServer, TlsError, TlsFiles};
+        pub use roadstead_proxy::{
+            CertificateFiles, DynamicRouter, HttpServer, ListenAt, ListenError, TlsError, TlsFiles,
+        };
     }
 }
 

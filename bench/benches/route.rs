@@ -58,6 +58,7 @@ impl Shape {
             paths: paths.collect(),
             timeout: Duration::from_secs(10),
             limits: RequestLimits::default(),
+            certificate: None,
             target: None,
         }
     }

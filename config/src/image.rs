@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
+use crate::path::stays_inside;
+
 /// Longest image reference, in bytes.
 const REFERENCE_BYTES_MAX: usize = 512;
 
@@ -52,11 +54,8 @@ impl FromStr for ImageReference {
 }
 
 fn relative_path(path: &str) -> Result<ImageReference, ImageError> {
-    use std::path::Component;
     let path = PathBuf::from(path);
-    let inside = path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    let names_file = path.components().any(|c| matches!(c, Component::Normal(_)));
-    if inside && names_file { Ok(ImageReference::File(path)) } else { Err(ImageError::Path) }
+    if stays_inside(&path) { Ok(ImageReference::File(path)) } else { Err(ImageError::Path) }
 }
 
 fn oci(text: &str) -> Result<ImageReference, ImageError> {

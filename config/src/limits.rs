@@ -165,6 +165,9 @@ limits! {
     h2_streams_max = 100 Count;
     /// Time from a connection to the TLS address to the end of its handshake.
     tls_handshake_ms = 10_000 Milliseconds;
+    /// TLS handshakes under way, from the client's first message on; further ones wait, within their time. More than
+    /// `connections_per_client_max`, so that no client has all of them.
+    tls_handshakes_max = 2_000 Count;
     /// Certificates that the ingress has at a time, each with its key.
     tls_certificates_max = 1_000 Count;
     /// Size of a file with certificates or a key.

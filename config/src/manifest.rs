@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    HostPattern, ImageReference, InterfaceVersion, Namespace, PackageName, PathMatch, PullPolicy, ResourceName,
+    HostPattern, ImageReference, InterfaceVersion, ManifestPath, Namespace, PackageName, PathMatch, PullPolicy,
+    ResourceName,
 };
 
 /// The `timeout` of a trigger that names none: the published default of the messaging request as well.
@@ -78,6 +79,8 @@ pub struct HttpTrigger {
     pub host: HostPattern,
     /// Where `spec.ingress.host` is written.
     pub host_place: SourcePlace,
+    /// The certificate for the host. The host is then no `*`.
+    pub certificate: Option<TriggerCertificate>,
     /// Never empty, no duplicates; `/` as a prefix when the manifest lists none.
     pub paths: Vec<PathMatch>,
     /// Bound of the whole HTTP exchange; [`TRIGGER_TIMEOUT_DEFAULT`] when the manifest names none.
@@ -87,6 +90,17 @@ pub struct HttpTrigger {
     pub replicas: u32,
     pub deploy_policy: DeployPolicy,
     pub template: Template,
+}
+
+/// `spec.ingress.tls`: a certificate with its chain and its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerCertificate {
+    /// `certFile`.
+    pub chain: ManifestPath,
+    /// `keyFile`.
+    pub key: ManifestPath,
+    /// Where it is written; the paths begin in the folder of that file.
+    pub place: SourcePlace,
 }
 
 /// How many requests may come in. `spec.limits` of a trigger is an extension of ours to the published kind.

@@ -15,8 +15,10 @@ mod metrics;
 mod respond;
 mod route;
 mod server;
+mod socket;
 mod tls;
 
 pub use route::DynamicRouter;
 pub use server::HttpServer;
+pub use socket::{ListenAt, ListenError};
 pub use tls::{CertificateFiles, TlsError, TlsFiles};

@@ -11,7 +11,7 @@ use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession};
 use pingora_proxy::HttpProxy;
 use roadstead_config::{Limits, TrustedProxies};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -23,16 +23,11 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     respond::{Answer, Refusal},
+    socket::{ACCEPT_PAUSE, Listener},
     tls::TlsServer,
 };
 use clients::ClientConnection;
 pub(crate) use clients::Clients;
-
-/// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Connections that the kernel keeps until they are accepted: what tokio asks for.
-const BACKLOG_CONNECTIONS: usize = 1024;
 
 /// What every connection needs.
 pub(crate) struct Serving {
@@ -70,32 +65,24 @@ impl Rejected {
 }
 
 /// Takes connections until the host drains; with `tls` they are encrypted.
-pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, serving: Arc<Serving>) {
+pub(crate) async fn accept(listener: Listener, tls: Option<Arc<TlsServer>>, serving: Arc<Serving>) {
+    let draining = &serving.lifecycle.draining;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = serving.lifecycle.draining.cancelled() => break,
+            () = draining.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((socket, peer)) => serving.begin(socket, peer, tls.as_ref()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
                 sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        serving.begin(socket, peer, tls.as_ref());
-    }
-    // Whom the kernel has told that it is connected is not to see a reset.
-    let Ok(listener) = listener.into_std() else { return };
-    for _ in 0..BACKLOG_CONNECTIONS {
-        let Ok((socket, peer)) = listener.accept() else { return };
-        if let Ok(socket) = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)) {
-            serving.begin(socket, peer, tls.as_ref());
         }
     }
+    listener.give_up(|socket, peer| serving.begin(socket, peer, tls.as_ref())).await;
 }
 
 impl Serving {

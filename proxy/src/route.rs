@@ -5,6 +5,7 @@ mod trie;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,6 +24,12 @@ use trie::{Reach, Trie};
 #[derive(Clone, Default)]
 pub struct DynamicRouter {
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for DynamicRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DynamicRouter")
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +88,13 @@ impl DynamicRouter {
         paths.exact.or(paths.prefix).cloned()
     }
 
+    /// The namespace that a host belongs to.
+    pub(crate) fn claimant_of(&self, host: &HostName) -> Option<Namespace> {
+        let table = self.shared.table.load();
+        let hosts = table.hosts.find(labels(host));
+        hosts.exact.or(hosts.shorter_prefix).map(|host| host.namespace.clone())
+    }
+
     /// Claims the routes of a binding, all or nothing, in place of what its owner had.
     pub(crate) fn bind(
         &self,
@@ -93,7 +107,7 @@ impl DynamicRouter {
         if let Some(claim) = owners.get(&binding.owner) {
             table.remove(claim);
         }
-        let TriggerBinding { owner, host, paths, timeout, limits, target } = binding;
+        let TriggerBinding { owner, host, paths, timeout, limits, target, certificate: _ } = binding;
         // Limits that stay the same go on where they are: a deployment does not give a burst away.
         let share = owners.get(&owner).and_then(|claim| claim.share.clone()).filter(|share| share.limits() == limits);
         let share = share.or_else(|| Share::new(limits));
@@ -239,6 +253,7 @@ mod tests {
                 paths: paths.iter().map(path).collect(),
                 timeout: Duration::from_secs(1),
                 limits: RequestLimits::default(),
+                certificate: None,
                 target: None,
             };
             self.router.bind(binding, None, &self.metrics).map_err(|error| error.to_string())

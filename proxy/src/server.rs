@@ -9,7 +9,6 @@ use std::{
 use async_trait::async_trait;
 use roadstead_config::TrustedProxies;
 use roadstead_runtime::{BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId};
-use tokio::net::TcpListener;
 
 use crate::{
     admit::Tenants,
@@ -18,24 +17,35 @@ use crate::{
     listen::{self, Serving},
     metrics::Metrics,
     route::DynamicRouter,
-    tls::{self, TlsFiles},
+    socket::{Claimed, ListenAt, ListenError},
+    tls::{self, TlsFiles, TlsServer},
 };
 
 /// Serves HTTP/1.1 and HTTP/2: by prior knowledge on one TCP address, and with TLS on another where it is given one.
 pub struct HttpServer {
     router: DynamicRouter,
     address: SocketAddr,
-    /// Until the start.
-    listener: Mutex<Option<TcpListener>>,
+    /// Until connections are accepted.
+    socket: Mutex<Option<Claimed>>,
     tls_address: Option<SocketAddr>,
     /// The same.
-    tls: Mutex<Option<(TcpListener, TlsFiles)>>,
+    tls_socket: Mutex<Option<Claimed>>,
+    /// Until the start.
+    tls_files: Mutex<Option<TlsFiles>>,
+    held: bool,
     metrics: Arc<Metrics>,
     lifecycle: Arc<Lifecycle>,
     proxies: TrustedProxies,
     proxy_protocol: bool,
     /// From the start on.
-    tenants: OnceLock<Tenants>,
+    started: OnceLock<Started>,
+}
+
+/// What connections need.
+struct Started {
+    serving: Arc<Serving>,
+    tls: Option<Arc<TlsServer>>,
+    tenants: Tenants,
 }
 
 impl HttpServer {
@@ -45,18 +55,28 @@ impl HttpServer {
     /// # Errors
     /// [`HandlerError::Listen`] when the address cannot be taken.
     pub async fn new(router: DynamicRouter, address: SocketAddr) -> Result<Self, HandlerError> {
-        let (listener, address) = listen_on(address).await?;
+        Self::listening(router, address.into()).await
+    }
+
+    /// The same, on a socket that others have a part in.
+    ///
+    /// # Errors
+    /// [`HandlerError::Listen`] when the address cannot be taken, or the socket is none that listens.
+    pub async fn listening(router: DynamicRouter, at: ListenAt) -> Result<Self, HandlerError> {
+        let claimed = at.take().map_err(listen_error)?;
         Ok(Self {
             router,
-            address,
-            listener: Mutex::new(Some(listener)),
+            address: claimed.address,
+            socket: Mutex::new(Some(claimed)),
             tls_address: None,
-            tls: Mutex::new(None),
+            tls_socket: Mutex::new(None),
+            tls_files: Mutex::new(None),
+            held: false,
             metrics: Arc::new(Metrics::new()?),
             lifecycle: Arc::new(Lifecycle::new()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
-            tenants: OnceLock::new(),
+            started: OnceLock::new(),
         })
     }
 
@@ -64,11 +84,46 @@ impl HttpServer {
     ///
     /// # Errors
     /// [`HandlerError::Listen`] when the address cannot be taken.
-    pub async fn with_tls(mut self, address: SocketAddr, files: TlsFiles) -> Result<Self, HandlerError> {
-        let (listener, address) = listen_on(address).await?;
-        self.tls_address = Some(address);
-        self.tls = Mutex::new(Some((listener, files)));
+    pub async fn with_tls(self, address: SocketAddr, files: TlsFiles) -> Result<Self, HandlerError> {
+        self.with_tls_listening(address.into(), files).await
+    }
+
+    /// The same, on a socket that others have a part in.
+    ///
+    /// # Errors
+    /// [`HandlerError::Listen`] when the address cannot be taken, or the socket is none that listens.
+    pub async fn with_tls_listening(mut self, at: ListenAt, files: TlsFiles) -> Result<Self, HandlerError> {
+        let claimed = at.take().map_err(listen_error)?;
+        self.tls_address = Some(claimed.address);
+        self.tls_socket = Mutex::new(Some(claimed));
+        self.tls_files = Mutex::new(Some(files));
         Ok(self)
+    }
+
+    /// Accepts no connection before [`HttpServer::open`], though it is started. For a host that takes the place of
+    /// another: until it has its workloads, the other's clients are not to reach it.
+    #[must_use]
+    pub fn held(self) -> Self {
+        Self { held: true, ..self }
+    }
+
+    /// Accepts connections from now on. Done by the start, unless the server is [held](HttpServer::held). Does nothing
+    /// before the start, after a drain, or a second time.
+    ///
+    /// # Errors
+    /// [`HandlerError::Listen`] when the system does not let it listen.
+    pub fn open(&self) -> Result<(), HandlerError> {
+        let Some(started) = self.started.get() else { return Ok(()) };
+        let take = |socket: &Mutex<Option<Claimed>>| {
+            let claimed = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+            claimed.map(Claimed::listen).transpose().map_err(listen_error)
+        };
+        let (plain, encrypted) = (take(&self.socket)?, take(&self.tls_socket)?);
+        for (listener, tls) in [(encrypted, started.tls.clone()), (plain, None)] {
+            let accepted = listener.map(|listener| listen::accept(listener, tls, started.serving.clone()));
+            accepted.map(|accepting| self.lifecycle.connections.spawn(accepting));
+        }
+        Ok(())
     }
 
     /// Takes the word of these proxies about the clients for which they speak. Without it a client is whoever connects,
@@ -84,34 +139,24 @@ impl HttpServer {
     pub fn with_proxy_protocol(self) -> Self {
         Self { proxy_protocol: true, ..self }
     }
-
-    /// The address for TLS, where there is one.
-    pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls_address
-    }
 }
 
-async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), HandlerError> {
-    let listen_error = |source| HandlerError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    Ok((listener, address))
+fn listen_error(error: ListenError) -> HandlerError {
+    HandlerError::Listen { address: error.address, source: error.source }
 }
 
 #[async_trait]
 impl HostHandler for HttpServer {
     /// Begins to answer; a second start does nothing.
     async fn start(&self, context: HandlerContext) -> Result<(), HandlerError> {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(listener) = listener else { return Ok(()) };
-        self.metrics.register(&context.registry)?;
-        self.tenants.get_or_init(|| Tenants::new(&context.limits));
-        let encrypted = self.tls.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut secure = None;
-        if let Some((listener, files)) = encrypted {
-            let tls = tls::start(files, context.limits.clone(), &context.registry, self.lifecycle.draining.clone());
-            secure = Some((listener, tls?));
+        if self.started.get().is_some() {
+            return Ok(());
         }
+        self.metrics.register(&context.registry)?;
+        let files = self.tls_files.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let draining = &self.lifecycle.draining;
+        let (limits, router) = (context.limits.clone(), self.router.clone());
+        let tls = files.map(|files| tls::start(files, limits, &context.registry, router, draining.clone()));
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
@@ -120,6 +165,7 @@ impl HostHandler for HttpServer {
             proxies: self.proxies.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
+        let tenants = Tenants::new(&context.limits);
         let serving = Arc::new(Serving {
             proxy,
             free: listen::places(&context.limits),
@@ -130,30 +176,47 @@ impl HostHandler for HttpServer {
             proxies: self.proxies.clone(),
             proxy_protocol: self.proxy_protocol,
         });
-        if let Some((listener, tls)) = secure {
-            self.lifecycle.connections.spawn(listen::accept(listener, Some(tls), serving.clone()));
-        }
-        self.lifecycle.connections.spawn(listen::accept(listener, None, serving));
-        Ok(())
+        let started = Started { serving, tls: tls.transpose()?, tenants };
+        self.started.get_or_init(|| started);
+        if self.held { Ok(()) } else { self.open() }
     }
 
     fn bind(&self, binding: TriggerBinding) -> Result<(), BindError> {
-        let tenant = self.tenants.get().and_then(|tenants| tenants.of(&binding.owner.namespace));
-        self.router.bind(binding, tenant, &self.metrics)
+        let (started, owner) = (self.started.get(), binding.owner.clone());
+        let tls = started.and_then(|started| started.tls.as_ref());
+        let mut brought = None;
+        if let (Some(tls), Some(certificate)) = (tls, binding.certificate.clone()) {
+            let (namespace, pattern) = (owner.namespace.clone(), binding.host.clone());
+            let read = tls.read_brought(&owner, tls::Claim { namespace, pattern, certificate });
+            brought = Some(read.map_err(|reason| BindError::Certificate { host: binding.host.clone(), reason })?);
+        }
+        let tenant = started.and_then(|started| started.tenants.of(&owner.namespace));
+        self.router.bind(binding, tenant, &self.metrics)?;
+        if let Some(tls) = tls {
+            tls.bring(&owner, brought);
+        }
+        Ok(())
     }
 
     fn unbind(&self, owner: &WorkloadId) {
         self.router.unbind(owner, &self.metrics);
+        if let Some(tls) = self.started.get().and_then(|started| started.tls.as_ref()) {
+            tls.bring(owner, None);
+        }
     }
 
     async fn drain(&self, limit: Duration) -> usize {
         // A server that was never started gives its address back all the same.
-        drop(self.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
-        drop(self.tls.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.tls_socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.drain(limit).await
     }
 
     fn address(&self) -> Option<SocketAddr> {
         Some(self.address)
+    }
+
+    fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 }

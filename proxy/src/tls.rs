@@ -1,6 +1,7 @@
 //! TLS for the ingress: which certificate a client gets, how files become certificates, and how a handshake ends. What
 //! comes after the handshake is not known here.
 
+mod brought;
 mod certificate;
 mod files;
 mod handshake;
@@ -14,9 +15,12 @@ use prometheus::Registry;
 use roadstead_config::{Limits, http::HostError};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use brought::Claim;
 pub(crate) use certificate::Certificate;
 use handshake::SetupError;
 pub(crate) use handshake::TlsServer;
+
+use crate::route::DynamicRouter;
 
 /// Reads the certificates, and keeps up with their files until the host drains.
 ///
@@ -26,9 +30,10 @@ pub(crate) fn start(
     files: TlsFiles,
     limits: Arc<Limits>,
     registry: &Registry,
+    router: DynamicRouter,
     draining: CancellationToken,
 ) -> Result<Arc<TlsServer>, SetupError> {
-    let (server, read) = TlsServer::new(files, limits, registry)?;
+    let (server, read) = TlsServer::new(files, limits, registry, router)?;
     let server = Arc::new(server);
     tokio::spawn(reload::keep_up(server.clone(), read, draining));
     Ok(server)
@@ -111,9 +116,12 @@ pub enum TlsError {
     /// No certificate at all: no client could be served.
     #[error("there is no certificate: {path} has no *.crt, and there is no default certificate", path = .0.display())]
     Nothing(PathBuf),
-    /// Neither a folder nor a default certificate was named.
-    #[error("neither a folder of certificates nor a default certificate is named")]
-    Unnamed,
+    /// A file of a trigger is not below the folder of its manifest, once links are resolved.
+    #[error("{path} leads out of the folder of its manifest", path = .0.display())]
+    Outside(PathBuf),
+    /// There are more certificates, with those of triggers, than `tls_certificates_max`.
+    #[error("there are {count_max} certificates already (tls_certificates_max)")]
+    NoRoom { count_max: u64 },
     /// The client authorities cannot be used.
     #[error("{path} has no authority for client certificates that can be used: {reason}", path = path.display())]
     Authorities { path: PathBuf, reason: String },

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use roadstead_config::{HostPattern, Limits, PathMatch, manifest::RequestLimits};
+use roadstead_config::{
+    HostPattern, Limits, PathMatch,
+    manifest::{RequestLimits, TriggerCertificate},
+};
 
 use crate::{Call, CallError, WorkloadId};
 
@@ -80,6 +83,8 @@ pub struct TriggerBinding {
     pub timeout: Duration,
     /// How many requests the owner wants at most.
     pub limits: RequestLimits,
+    /// The certificate for the host, where the owner brings one; for handlers that speak TLS.
+    pub certificate: Option<TriggerCertificate>,
     /// Who answers; `None` while no replica runs (503).
     pub target: Option<Arc<dyn Dispatch>>,
 }
@@ -91,6 +96,8 @@ pub enum BindError {
     HostClaimed { host: HostPattern, owner: roadstead_config::Namespace },
     #[error("{path} of host {host} is the route of {owner} already; choose another path or host")]
     RouteTaken { host: HostPattern, path: PathMatch, owner: WorkloadId },
+    #[error("the certificate for host {host} cannot be used: {reason}")]
+    Certificate { host: HostPattern, reason: String },
 }
 
 /// What a host gives its HTTP handler at start.
@@ -134,4 +141,9 @@ pub trait HostHandler: Send + Sync + 'static {
 
     /// The address that clients reach, once started.
     fn address(&self) -> Option<SocketAddr>;
+
+    /// The address that they reach over TLS, where there is one.
+    fn tls_address(&self) -> Option<SocketAddr> {
+        None
+    }
 }

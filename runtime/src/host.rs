@@ -73,6 +73,11 @@ impl Host {
         self.handler.as_ref().and_then(|handler| handler.address())
     }
 
+    /// The address of the HTTP handler for TLS, if there is one.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.handler.as_ref().and_then(|handler| handler.tls_address())
+    }
+
     /// The bounds that the host keeps.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -125,7 +130,7 @@ impl Host {
             return WorkloadStatus::failed(&id, &request, text);
         }
         self.count_states();
-        for warning in support::warnings(&request) {
+        for warning in support::warnings(&request, self.https_address().is_some()) {
             tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
         }
         let result = self.start(&request).await;
@@ -226,6 +231,7 @@ impl Host {
             paths: trigger.paths.clone(),
             timeout: trigger.timeout,
             limits: trigger.limits,
+            certificate: trigger.certificate.clone(),
             target,
         };
         handler.bind(binding).map_err(|source| DeployError::Route { place: trigger.place.clone(), source })

@@ -73,9 +73,9 @@ fn is_referenced(variables: &Variables) -> bool {
 }
 
 /// What a workload asks for and has no effect, one sentence each.
-pub(crate) fn warnings(request: &WorkloadRequest) -> Vec<String> {
+pub(crate) fn warnings(request: &WorkloadRequest, speaks_tls: bool) -> Vec<String> {
     let spec = &request.spec;
-    let mut warnings = of_workload(request);
+    let mut warnings = of_workload(request, speaks_tls);
     warnings.extend(spec.components.iter().flat_map(of_component));
     warnings
 }
@@ -88,11 +88,13 @@ fn said(table: impl IntoIterator<Item = Row>, whose: &str) -> Vec<String> {
     present.map(|(field, _, why)| format!("{whose}{field} has no effect: {why}")).collect()
 }
 
-fn of_workload(request: &WorkloadRequest) -> Vec<String> {
+fn of_workload(request: &WorkloadRequest, speaks_tls: bool) -> Vec<String> {
     const NO_PLACEMENT: &str = "a host that runs from files runs all that they ask for";
     let spec = &request.spec;
     let recreate = request.deploy_policy == DeployPolicy::Recreate;
+    let certificate = request.trigger.as_ref().is_some_and(|trigger| trigger.certificate.is_some());
     let table = [
+        ("ingress.tls", certificate && !speaks_tls, "the host has no address for TLS (--https-addr)"),
         ("deployPolicy Recreate", recreate, "the old form of a workload always serves until the new one is ready"),
         ("hostSelector", !spec.host_selector.is_empty(), NO_PLACEMENT),
         ("hostId", spec.host_id.is_some(), NO_PLACEMENT),

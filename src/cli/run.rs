@@ -3,16 +3,17 @@
 mod deployment;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use roadstead_config::{Limits, ManifestSet, Network, parse_duration};
 use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError};
-use roadstead_proxy::{DynamicRouter, HttpServer};
+use roadstead_proxy::{DynamicRouter, HttpServer, ListenAt, TlsFiles};
 use roadstead_runtime::{
     HandlerError,
     host::{BuildError, Host, HostBuilder},
 };
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -21,7 +22,9 @@ use super::{
     limits::LimitArguments,
     log, manifests,
     messaging::MessagingArguments,
+    sockets::{PassedSockets, Places, SocketArguments},
     tls::TlsArguments,
+    usage,
 };
 use crate::admin::{AdminError, AdminServer};
 use deployment::Deployment;
@@ -35,19 +38,22 @@ Examples:
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
   roadstead run ./apps --https-addr 0.0.0.0:8443 --tls-dir /etc/roadstead/certificates
   roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222
-  roadstead run ./apps --data-nats-url nats://nats:4222 --nats-creds-dir /etc/roadstead/nats --tenant-subjects strict")]
+  roadstead run ./apps --data-nats-url nats://nats:4222 --nats-creds-dir /etc/roadstead/nats --tenant-subjects strict
+
+Exit codes:
+  0    told to stop by SIGTERM or SIGINT: requests under way have had --drain-timeout
+  1    failed
+  2    wrong usage of the command line
+  130  told to stop again by SIGINT, and ended at once
+  143  told to stop again by SIGTERM, and ended at once")]
 pub(super) struct RunArguments {
     /// Manifest files, or folders with *.yaml, *.yml and *.json.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Address that answers the workloads' HTTP requests.
-    #[arg(long, default_value = "127.0.0.1:8080", env = "ROADSTEAD_HTTP_ADDR")]
-    http_addr: SocketAddr,
+    #[command(flatten)]
+    sockets: SocketArguments,
     #[command(flatten)]
     tls: TlsArguments,
-    /// Address of /metrics, /healthz, /readyz and /status.
-    #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
-    admin_addr: SocketAddr,
     /// Networks of the proxies in front, such as 10.0.0.0/8: what these say about their clients is believed.
     #[arg(long, value_name = "CIDR,...", value_delimiter = ',', env = "ROADSTEAD_TRUSTED_PROXIES")]
     trusted_proxies: Vec<Network>,
@@ -98,38 +104,65 @@ enum RunError {
     Signals(#[source] std::io::Error),
 }
 
+/// All that a host is started from.
+struct Orders {
+    arguments: RunArguments,
+    limits: Limits,
+    set: ManifestSet,
+    /// The state of the manifests before they were read.
+    seen: watch::Snapshot,
+    places: Places,
+    tls_files: Option<TlsFiles>,
+}
+
 /// Runs the command until it is told to stop.
 pub(super) fn main(arguments: RunArguments) -> ExitCode {
     if let Err(error) = log::start(&arguments.log) {
         return fail(&error);
     }
+    let orders = match read(arguments) {
+        Ok(orders) => orders,
+        Err(code) => return code,
+    };
     // The one TLS provider of the process; that another is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let ended = runtime.block_on(serve(orders));
+    // What is left is not worth a wait, during which nobody would listen for a signal: a file that is being read, a
+    // component that is being loaded, a guest that computes.
+    runtime.shutdown_background();
+    match ended {
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
+        Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Reads what the arguments name, while the process has one thread; what is wrong with it has been said when it fails.
+fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
+    let passed = PassedSockets::take().map_err(|error| usage(&error))?;
+    if passed.of_another {
+        tracing::warn!("LISTEN_PID is not this process: the sockets of LISTEN_FDS are left alone");
+    }
+    let tls_files = arguments.tls.files(passed.has_https()).map_err(|error| usage(&error))?;
+    let places = Places::new(&arguments.sockets, arguments.tls.address(), passed).map_err(|error| usage(&error))?;
     let limits = arguments.limits.apply(Limits {
         request_timeout_ms: millis(arguments.messaging.request_timeout),
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
     let seen = watch::manifests_at(&arguments.paths);
-    let files = match manifests::read(&arguments.paths, &limits) {
-        Ok(files) => files,
-        Err(error) => return fail(&error),
-    };
-    let set = match manifests::check(&files, &limits) {
-        Ok(set) => set,
-        Err(problems) => {
-            manifests::print(&problems, &files);
-            eprintln!("error: nothing was started; correct the manifests first");
-            return ExitCode::FAILURE;
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(serve(arguments, limits, set, seen))) {
-        Ok(Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
-        Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),
-        Err(error) => fail(&error),
-    }
+    let files = manifests::read(&arguments.paths, &limits).map_err(|error| fail(&error))?;
+    let set = manifests::check(&files, &limits).map_err(|problems| {
+        manifests::print(&problems, &files);
+        eprintln!("error: nothing was started; correct the manifests first");
+        ExitCode::FAILURE
+    })?;
+    Ok(Orders { arguments, limits, set, seen, places, tls_files })
 }
 
 /// The signal by which the host is told to stop.
@@ -151,12 +184,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn serve(
-    arguments: RunArguments,
-    limits: Limits,
-    set: ManifestSet,
-    seen: watch::Snapshot,
-) -> Result<Ended, RunError> {
+async fn serve(orders: Orders) -> Result<Ended, RunError> {
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
@@ -167,12 +195,14 @@ async fn serve(
         }
     };
     let (host, admin) = tokio::select! {
-        started = start(&arguments, limits, &set, seen) => started?,
+        started = start(orders) => started?,
         _ = told_to_stop() => return Ok(Ended::Stopped),
     };
+    tell_service_manager(NotifyState::Ready);
 
     told_to_stop().await;
     tracing::info!(timeout_ms = host.limits().drain_timeout_ms, "stopping: requests under way may finish");
+    tell_service_manager(NotifyState::Stopping);
     admin.set_draining();
     let cut_off = tokio::select! {
         cut_off = host.stop(Duration::from_millis(host.limits().drain_timeout_ms)) => cut_off,
@@ -185,23 +215,18 @@ async fn serve(
     Ok(Ended::Stopped)
 }
 
-async fn start(
-    arguments: &RunArguments,
-    limits: Limits,
-    set: &ManifestSet,
-    seen: watch::Snapshot,
-) -> Result<(Arc<Host>, AdminServer), RunError> {
+/// Tells who started this process, where that wants to know (NOTIFY_SOCKET).
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
+    let Orders { arguments, limits, set, seen, places, tls_files } = orders;
     let messaging = arguments.messaging.plugin().await?;
-    let mut http = HttpServer::new(DynamicRouter::default(), arguments.http_addr)
-        .await?
-        .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
-    if arguments.proxy_protocol {
-        http = http.with_proxy_protocol();
-    }
-    if let Some((address, files)) = arguments.tls.listener() {
-        http = http.with_tls(address, files).await?;
-    }
-    let https = http.tls_address();
+    let admin_at = places.admin;
+    let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = HostBuilder::new()
         .with_host_name(&arguments.host_name)
         .with_limits(limits)
@@ -209,18 +234,19 @@ async fn start(
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(RunError::Plugins)?
-        .with_http_handler(Arc::new(http));
+        .with_http_handler(http.clone());
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         builder = builder.with_component_cache(directory);
     }
     let host = builder.start().await?;
-    let admin = AdminServer::start(arguments.admin_addr, host.clone()).await?;
+    let admin = AdminServer::start(admin_at, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone());
-    let outcome = deployment.apply(set).await;
+    let outcome = deployment.apply(&set).await;
     // What is not there yet may come: then there is something to wait for.
     if outcome.running == 0 && outcome.changed > 0 && !arguments.watch && host.not_ready().is_empty() {
         return Err(RunError::NothingRuns { count: outcome.changed });
     }
+    http.open()?;
     admin.set_deployed();
     if arguments.watch {
         tokio::spawn(watch::watch(deployment, arguments.paths.clone(), host.limits().clone(), seen));
@@ -229,12 +255,33 @@ async fn start(
     }
     tracing::info!(
         http = host.http_address().map(tracing::field::display),
-        https = https.map(tracing::field::display),
+        https = host.https_address().map(tracing::field::display),
         admin = %admin.address(),
         messages = arguments.messaging.broker(),
         "ready"
     );
     Ok((host, admin))
+}
+
+/// The ingress, before its start.
+async fn ingress(
+    arguments: &RunArguments,
+    http: ListenAt,
+    https: Option<(ListenAt, TlsFiles)>,
+) -> Result<HttpServer, HandlerError> {
+    let shared = |at: &ListenAt| !matches!(at, ListenAt::Address(_));
+    let taking_over = shared(&http) || https.as_ref().is_some_and(|(at, _)| shared(at));
+    let mut server = HttpServer::listening(DynamicRouter::default(), http)
+        .await?
+        .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
+    if arguments.proxy_protocol {
+        server = server.with_proxy_protocol();
+    }
+    if let Some((at, files)) = https {
+        server = server.with_tls_listening(at, files).await?;
+    }
+    // Another host may answer there just now: its clients are to have no answer from this one that has no workloads.
+    Ok(if taking_over { server.held() } else { server })
 }
 
 #[cfg(test)]
@@ -247,13 +294,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         run: RunArguments,
-    }
-
-    #[test]
-    fn nobody_elsewhere_is_answered_unless_the_operator_says_so() {
-        let run = Line::parse_from(["roadstead", "app.yaml"]).run;
-        assert!(run.http_addr.ip().is_loopback(), "{}", run.http_addr);
-        assert!(run.admin_addr.ip().is_loopback(), "{}", run.admin_addr);
     }
 
     #[test]

@@ -1,6 +1,14 @@
 //! A running `roadstead run`, as a user starts it.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -26,9 +34,16 @@ pub struct Host {
 pub struct Options {
     flags: Vec<String>,
     ready_within: Option<Duration>,
+    passed: Vec<(String, Arc<TcpListener>)>,
 }
 
 impl Options {
+    /// Passes a listening socket with a name, as a service manager does; two at most.
+    pub fn passed(mut self, name: &str, socket: &Arc<TcpListener>) -> Self {
+        self.passed.push((name.to_owned(), socket.clone()));
+        self
+    }
+
     pub fn flag(mut self, name: &str, value: &str) -> Self {
         self.flags.extend([name.to_owned(), value.to_owned()]);
         self
@@ -57,6 +72,29 @@ pub fn roadstead() -> Command {
     // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
     command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
     command
+}
+
+/// The same, with sockets from its standard streams on as a service manager passes them.
+fn roadstead_with(passed: &[(String, Arc<TcpListener>)]) -> Command {
+    let streams = match passed.len() {
+        0 => return roadstead(),
+        1 => "3<&0 </dev/null",
+        2 => "3<&0 4<&1 </dev/null >/dev/null",
+        more => panic!("{more} sockets"),
+    };
+    let program = roadstead();
+    let mut shell = Command::new("sh");
+    // The variable is to be the number of the process, which stays the same.
+    shell.arg("-c").arg(format!("exec {streams}; export LISTEN_PID=$$; exec \"$0\" \"$@\"")).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
+    shell.env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    shell
 }
 
 /// Writes a manifest and the components that it names into `folder`.
@@ -91,14 +129,22 @@ impl Host {
 
     /// Starts from a manifest elsewhere.
     pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: &Options) -> Self {
-        let mut command = roadstead();
-        command.arg("run").arg(manifest);
-        command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);
+        let mut command = roadstead_with(&options.passed);
+        command.arg("run").arg(manifest).args(["--log-format", "json"]);
+        for (name, flag) in [("http", "--http-addr"), ("admin", "--admin-addr")] {
+            let passed = options.passed.iter().any(|(passed, _)| passed == name);
+            if !passed && !options.flags.iter().any(|given| given == flag) {
+                command.args([flag, "127.0.0.1:0"]);
+            }
+        }
         command.args(&options.flags);
         // Something to read, for who could.
         let input = folder.path().join("standard-input");
         fs::write(&input, "not for guests").unwrap();
-        let mut process = Process::start_with_input(command, fs::File::open(&input).unwrap());
+        let mut sockets =
+            options.passed.iter().map(|(_, socket)| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        let input = sockets.next().unwrap_or_else(|| fs::File::open(&input).unwrap().into());
+        let mut process = Process::start_with(command, input, sockets.next().unwrap_or_else(Stdio::piped));
         let patience = options.ready_within.unwrap_or(PATIENCE);
         let (http, https, admin) = process.wait_for_line_within(patience, "the host's readiness", |line| {
             let event: Value = serde_json::from_str(line).ok()?;
@@ -164,6 +210,11 @@ impl Host {
     /// Files and sockets that the host's process has open.
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+    }
+
+    /// The number of the host's process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn log(&self) -> String {

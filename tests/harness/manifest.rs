@@ -8,6 +8,7 @@ pub fn trigger(name: &str, host: &str, component: &str) -> Trigger {
         host: host.into(),
         path: "/".into(),
         timeout: "10s".into(),
+        tls: String::new(),
         limits: String::new(),
         publish: None,
         component: component.into(),
@@ -23,6 +24,7 @@ pub struct Trigger {
     host: String,
     path: String,
     timeout: String,
+    tls: String,
     limits: String,
     publish: Option<String>,
     component: String,
@@ -42,6 +44,11 @@ impl Trigger {
         Self { timeout: timeout.into(), ..self }
     }
 
+    /// `spec.ingress.tls` with the files `STEM.crt` and `STEM.key`.
+    pub fn certificate(self, stem: &str) -> Self {
+        Self { tls: format!("    tls: {{certFile: {stem}.crt, keyFile: {stem}.key}}\n"), ..self }
+    }
+
     /// `spec.limits`, in braces.
     pub fn limits(self, limits: &str) -> Self {
         Self { limits: format!("  limits: {limits}\n"), ..self }
@@ -59,7 +66,7 @@ impl Trigger {
     }
 
     pub fn yaml(&self) -> String {
-        let Self { namespace, name, host, path, timeout, limits, publish, component, component_lines } = self;
+        let Self { namespace, name, host, path, timeout, tls, limits, publish, component, component_lines } = self;
         let config =
             publish.as_ref().map(|subjects| format!(", config: {{publish: '{subjects}'}}")).unwrap_or_default();
         format!(
@@ -72,7 +79,7 @@ metadata:
 spec:
   ingress:
     host: {host}
-    paths:
+{tls}    paths:
       - pathType: Prefix
         path: {path}
   timeout: {timeout}

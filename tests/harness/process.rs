@@ -22,13 +22,20 @@ impl Process {
         Self::start_with_input(command, Stdio::null())
     }
 
-    pub fn start_with_input(mut command: Command, input: impl Into<Stdio>) -> Self {
-        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start_with_input(command: Command, input: impl Into<Stdio>) -> Self {
+        Self::start_with(command, input.into(), Stdio::piped())
+    }
+
+    /// Starts with something else for the first two streams; the third is kept.
+    pub fn start_with(mut command: Command, input: Stdio, output: Stdio) -> Self {
+        command.stdin(input).stdout(output).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("{command:?} cannot be started ({error}); `cargo xtask setup` gets what is missing")
         });
         let lines = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), lines.clone());
+        if let Some(output) = child.stdout.take() {
+            collect(output, lines.clone());
+        }
         collect(child.stderr.take().unwrap(), lines.clone());
         Self { child, lines }
     }

@@ -1,9 +1,6 @@
 //! What operators see and do: metrics, health, status, drain.
 
-use std::time::Duration;
-
 use http::StatusCode;
-use rustix::process::Signal;
 
 use crate::harness::{
     client::Client,
@@ -72,56 +69,6 @@ fn the_health_command_does_not_wait_for_a_host_that_hangs() {
     let mut command = roadstead();
     command.args(["health", "--admin-addr", &address]);
     assert_eq!(Process::start(command).wait().code(), Some(1));
-}
-
-#[tokio::test]
-async fn a_stop_lets_requests_under_way_finish() {
-    let mut host = Host::start(&application());
-    let client = host.client("probe.test");
-    let under_way = tokio::spawn(client.get("/sleep?ms=800").send());
-    let asking = tokio::spawn(client.post("/request?subject=probe.work").body("sleep:800").send());
-    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 2.0).await;
-    host.signal(Signal::TERM);
-    let response = under_way.await.unwrap();
-    assert_eq!((response.status, response.text()), (StatusCode::OK, "slept 800 ms\n".into()));
-    assert_eq!(asking.await.unwrap().text(), "slept 800 ms");
-    assert!(host.wait().success());
-    assert!(host.log().contains("\"cut_off\":0"), "{}", host.log());
-}
-
-#[tokio::test]
-async fn a_stopping_host_takes_no_new_connection() {
-    let mut host = Host::start(&application());
-    let client = host.client("probe.test");
-    let under_way = tokio::spawn(client.get("/sleep?ms=1000").send());
-    host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
-    host.signal(Signal::INT);
-    let address = host.http_address();
-    crate::harness::eventually("the listener is closed", async || {
-        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
-    })
-    .await;
-    assert_eq!(host.admin("/readyz").await.text(), "the host is stopping\n");
-    assert_eq!(under_way.await.unwrap().status, StatusCode::OK);
-    assert!(host.wait().success());
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_the_host_at_once() {
-    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut host = Host::start(&application());
-        let client = host.client("probe.test");
-        let under_way = tokio::spawn(client.get("/sleep?ms=8000").try_send());
-        host.wait_for_metric("roadstead_instances", &["probe-gateway"], 1.0).await;
-        let begun = std::time::Instant::now();
-        host.signal(Signal::TERM);
-        let wait_for_log = async || host.log().contains("stopping").then_some(());
-        crate::harness::eventually("the first signal is seen", wait_for_log).await;
-        host.signal(second);
-        assert_eq!(host.wait().code(), Some(code));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        under_way.abort();
-    }
 }
 
 #[tokio::test]

@@ -152,7 +152,16 @@ fn run_refuses_a_nats_address_that_is_none() {
 fn version_and_help() {
     assert_eq!(text(&run(&["--version"]).stdout), format!("roadstead {}\n", env!("CARGO_PKG_VERSION")));
     let help = text(&run(&["run", "--help"]).stdout);
-    for flag in ["--http-addr", "--admin-addr", "--data-nats-url", "--request-timeout", "--log-format", "Examples:"] {
+    for flag in [
+        "--http-addr",
+        "--admin-addr",
+        "--data-nats-url",
+        "--request-timeout",
+        "--log-format",
+        "Examples:",
+        "Exit codes:",
+        "143",
+    ] {
         assert!(help.contains(flag), "{flag} is missing:\n{help}");
     }
     assert_eq!(run(&["run"]).status.code(), Some(2));

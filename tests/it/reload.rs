@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::join_all;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use rustix::process::Signal;
-use tokio::{net::TcpStream, time::timeout};
 
 use crate::harness::{
-    PATIENCE, eventually, guests,
+    askers::{
+        Askers,
+        Manner::{H2, Kept, Short},
+        Target,
+    },
+    eventually, guests,
     host::{Host, Options, write_application},
     manifest::{trigger, worker},
 };
@@ -232,64 +231,6 @@ const REQUESTS: u64 = 10_000;
 /// Requests that are under way when the host is told to end.
 const UNDER_WAY: usize = 20;
 
-/// What the askers have seen.
-#[derive(Default)]
-struct Tally {
-    answered: AtomicU64,
-    /// Connections that the draining host closed before it had read the request that was on its way to it.
-    crossed: AtomicU64,
-    draining: AtomicBool,
-}
-
-/// A client that asks again and again, on a connection that it keeps if it may.
-struct Asker {
-    address: SocketAddr,
-    keeps: bool,
-    sender: Option<SendRequest<Empty<Bytes>>>,
-}
-
-impl Asker {
-    /// Asks until the host takes no connections any more.
-    async fn run(mut self, tally: Arc<Tally>) {
-        while let Some(sender) = self.connected().await {
-            let request = Request::get("/hello").header("host", "probe.test").body(Empty::new()).unwrap();
-            match timeout(PATIENCE, sender.send_request(request)).await.expect("no answer") {
-                Ok(response) => {
-                    assert_eq!(response.status(), StatusCode::OK);
-                    let body = timeout(PATIENCE, response.collect()).await.expect("no body").expect("half a body");
-                    assert_eq!(body.to_bytes(), "hello from roadstead\n");
-                    tally.answered.fetch_add(1, Ordering::Relaxed);
-                }
-                // The host had not read the request (RFC 9110, section 9.2.2): a client asks again, elsewhere.
-                Err(error) if tally.draining.load(Ordering::Relaxed) => {
-                    println!("crossed, keeps its connection: {}: {error:?}", self.keeps);
-                    tally.crossed.fetch_add(1, Ordering::Relaxed);
-                    self.sender = None;
-                }
-                Err(error) => panic!("a request is lost: {error:?}"),
-            }
-            if !self.keeps {
-                self.sender = None;
-            }
-        }
-    }
-
-    async fn connected(&mut self) -> Option<&mut SendRequest<Empty<Bytes>>> {
-        if let Some(sender) = &mut self.sender
-            && sender.ready().await.is_err()
-        {
-            self.sender = None;
-        }
-        if self.sender.is_none() {
-            let socket = TcpStream::connect(self.address).await.ok()?;
-            let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.ok()?;
-            tokio::spawn(connection);
-            self.sender = Some(sender);
-        }
-        self.sender.as_mut()
-    }
-}
-
 #[tokio::test]
 async fn ten_thousand_requests_are_answered_during_twenty_reloads_and_a_drain() {
     // Routes change, and so does the workload that answers; one comes and goes.
@@ -298,22 +239,15 @@ async fn ten_thousand_requests_are_answered_during_twenty_reloads_and_a_drain() 
             + &trigger(&format!("passing-{version}"), &format!("v{version}.test"), "bare-http").yaml()
     };
     let mut watched = Watched::start(&manifest(0));
-    let tally = Arc::new(Tally::default());
-    let address = watched.host.http_address();
-    let askers: Vec<_> = (0..6)
-        .map(|number| tokio::spawn(Asker { address, keeps: number % 2 == 0, sender: None }.run(tally.clone())))
-        .collect();
+    let target = Target { address: watched.host.http_address(), host: "probe.test", roots: None };
+    let askers = Askers::start(&target, &[Short, Kept, Short, Kept, H2, H2]);
     for version in 1..=RELOADS {
         watched.write(&manifest(version));
         watched.logged("\"reloaded\"", version).await;
         assert_eq!(watched.status(&format!("v{version}.test")).await, StatusCode::OK);
         assert_eq!(watched.status(&format!("v{}.test", version - 1)).await, StatusCode::NOT_FOUND);
     }
-    eventually("ten thousand answers", async || {
-        (tally.answered.load(Ordering::Relaxed) >= REQUESTS || askers.iter().any(|asker| asker.is_finished()))
-            .then_some(())
-    })
-    .await;
+    askers.answers(REQUESTS).await;
 
     let slow = |_| tokio::spawn(watched.host.client("probe.test").get("/sleep?ms=2000").send());
     let under_way: Vec<_> = (0..UNDER_WAY).map(slow).collect();
@@ -321,18 +255,13 @@ async fn ten_thousand_requests_are_answered_during_twenty_reloads_and_a_drain() 
         (watched.host.metric("roadstead_instances", &["probe-gateway"]).await >= UNDER_WAY as f64).then_some(())
     })
     .await;
-    tally.draining.store(true, Ordering::Relaxed);
+    askers.may_be_refused();
     watched.host.signal(Signal::TERM);
     for response in join_all(under_way).await {
         assert_eq!(response.unwrap().text(), "slept 2000 ms\n");
     }
-    for asker in join_all(askers).await {
-        asker.unwrap();
-    }
+    let told = askers.end().await;
+    println!("{told:?}");
     assert!(watched.host.wait().success());
-    let (answered, crossed) = (tally.answered.load(Ordering::Relaxed), tally.crossed.load(Ordering::Relaxed));
-    println!("{answered} answered, {crossed} crossed the close of their connection");
-    assert!(answered >= REQUESTS, "{answered}");
-    // At most one for each asker that kept its connection; what was accepted and read is answered.
-    assert!(crossed <= 3, "{crossed}");
+    assert!(told.answered >= REQUESTS && told.crossed == 0, "{told:?}");
 }

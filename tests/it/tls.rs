@@ -2,28 +2,22 @@
 
 use std::{
     fs::{self, Permissions},
-    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Output, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider};
+use rustix::process::Signal;
 use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command, time::timeout};
-use tokio_rustls::TlsConnector;
 
 use crate::harness::{
     PATIENCE,
+    askers::{
+        Askers,
+        Manner::{H2, Kept, Short},
+        Target, roots,
+    },
     certificates::Authority,
     host::{Host, Options, roadstead, write_application},
     manifest::trigger,
@@ -133,6 +127,7 @@ async fn old_versions_are_refused_and_new_ones_speak_both_protocols() {
         assert_eq!(secure.curl("a.test", arguments).await, told, "{arguments:?}");
     }
     secure.has_no_remarks();
+    assert_eq!(secure.host.status().await["https_address"], secure.host.https_address().to_string());
 }
 
 #[tokio::test]
@@ -306,79 +301,32 @@ async fn a_scanner_finds_nothing_weak() {
     secure.has_no_remarks();
 }
 
-/// Keeps asking: a connection for every `requests` of them. Counts requests, and tells which certificates it was shown.
-async fn ask(
-    address: SocketAddr,
-    config: Arc<ClientConfig>,
-    requests: usize,
-    ended: Arc<AtomicBool>,
-    asked: Arc<AtomicU64>,
-) -> Vec<Vec<u8>> {
-    let mut shown = Vec::new();
-    while !ended.load(Ordering::Relaxed) {
-        let socket = TcpStream::connect(address).await.unwrap();
-        let stream = TlsConnector::from(config.clone()).connect("a.test".try_into().unwrap(), socket).await.unwrap();
-        shown.push(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec());
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        for _ in 0..requests {
-            if ended.load(Ordering::Relaxed) {
-                break;
-            }
-            sender.ready().await.unwrap();
-            let request = Request::get("/hello").header("host", "a.test").body(Empty::<Bytes>::new()).unwrap();
-            let response = sender.send_request(request).await.unwrap();
-            assert_eq!(response.status(), StatusCode::OK);
-            response.into_body().collect().await.unwrap();
-            asked.fetch_add(1, Ordering::Relaxed);
-        }
-        drop(sender);
-        connection.await.unwrap().unwrap();
-    }
-    shown.dedup();
-    shown
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_is_lost_while_certificates_change() {
+async fn ten_thousand_requests_are_answered_during_twenty_changes_of_certificates_and_a_drain() {
     const RELOADS: u32 = 20;
     const REQUESTS: u64 = 10_000;
-    let secure =
-        Secure::start(Options::default().flag("--log-level", "info,roadstead::access=warn"), |authority, folder| {
-            authority.issue(&["a.test"], "0").write(folder, "a.test");
-        });
-    let mut roots = RootCertStore::empty();
-    roots.add(secure.authority.der().into()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-    let mut config = builder.with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    let config = Arc::new(config);
-    let (ended, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let address = secure.host.https_address();
-    // One keeps its connection for as long as a connection lives.
-    let askers: Vec<_> = [1, 10, 100, 9_000]
-        .map(|requests| tokio::spawn(ask(address, config.clone(), requests, ended.clone(), asked.clone())))
-        .into();
+    let quiet = Options::default().flag("--log-level", "info,roadstead::access=warn");
+    let mut secure = Secure::start(quiet, |authority, folder| {
+        authority.issue(&["a.test"], "0").write(folder, "a.test");
+    });
+    let target = Target { address: secure.host.https_address(), host: "a.test", roots: Some(roots(&secure.authority)) };
+    let askers = Askers::start(&target, &[Short, Kept, Short, Kept, H2, H2]);
     for reload in 1..=RELOADS {
         let issued = secure.authority.issue(&["a.test"], &reload.to_string());
         issued.write(&secure.certificates, "a.test");
         secure.host.wait_for_metric("roadstead_tls_reloads_total", &["\"ok\""], f64::from(reload)).await;
+        contains(&secure.s_client("-servername a.test").await, &format!("subject=CN = {reload}\n"));
     }
-    let enough = async {
-        while asked.load(Ordering::Relaxed) < REQUESTS {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(240), enough).await.expect("the requests take too long");
-    ended.store(true, Ordering::Relaxed);
-    let mut shown = Vec::new();
-    for asker in askers {
-        shown.push(asker.await.unwrap());
-    }
-    // On a machine that is busy a connection may be slower than a change.
-    assert!(shown[0].len() as u32 > RELOADS / 2, "{} certificates were seen", shown[0].len());
-    contains(&secure.s_client("-servername a.test").await, &format!("subject=CN = {RELOADS}\n"));
+    askers.answers(REQUESTS).await;
     assert_eq!(secure.host.metric("roadstead_tls_reloads_total", &["\"failed\""]).await, 0.0);
     assert_eq!(secure.host.metric("roadstead_http_errors_total", &[]).await, 0.0);
+    askers.may_be_refused();
+    secure.host.signal(Signal::TERM);
+    let told = askers.end().await;
+    println!("{told:?}");
+    assert!(secure.host.wait().success());
+    contains(&secure.host.log(), "\"cut_off\":0");
+    assert!(told.answered >= REQUESTS && told.crossed == 0, "{told:?}");
+    // On a machine that is busy a connection may be slower than a change.
+    assert!(told.certificates > RELOADS as usize / 2, "{told:?}");
 }

@@ -51,6 +51,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         paths: vec![PathMatch { path: "/".parse()?, kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(30),
         limits: RequestLimits::default(),
+        certificate: None,
         target: Some(Arc::new(Constant)),
     };
     // As the host has it.

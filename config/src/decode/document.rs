@@ -7,7 +7,7 @@ use crate::{
     HostPattern, ImageReference, Namespace, PathMatch, ResourceName,
     decode::{At, Decoded, Decoder, Mapping, Reported, component, deployment, metadata, trigger, workload},
     diagnostic::{Diagnostic, Spot, bare, did_you_mean, one_of, quote},
-    manifest::{Artifact, Document, SourcePlace, Workload},
+    manifest::{Artifact, Document, SourcePlace, TriggerCertificate, Workload},
 };
 
 /// The `apiVersion` of triggers.
@@ -48,6 +48,7 @@ pub(crate) struct Claim {
     pub(crate) field: String,
     /// None where every path is claimed by naming none: the host's place stands for it.
     pub(crate) paths: Vec<ClaimedPath>,
+    pub(crate) certificate: Option<TriggerCertificate>,
 }
 
 /// One path of a claim, and where it is written.

@@ -135,7 +135,8 @@ fn claim_host(d: &mut Decoder<'_>, at: &At<'_>, entry: &HostInterface, claim: &m
     let Some(config) = config.map(|config| At::of(config, &at.path)) else { return Ok(()) };
     let Some(host) = config.node.field("host").map(|host| At::of(host, &config.path)) else { return Ok(()) };
     let pattern = d.parse::<HostPattern>(&host, HOST)?;
-    let own = Claim { host: pattern, spot: d.spot_at(&host), field: host.path.clone(), paths: Vec::new() };
+    let (spot, field) = (d.spot_at(&host), host.path.clone());
+    let own = Claim { host: pattern, spot, field, paths: Vec::new(), certificate: None };
     if let Some(first) = claim {
         let problem = own.problem(format!("a second host, \"{}\"", own.host), "one host for a workload");
         return Err(d.report(problem.related(&first.spot, "the first")));

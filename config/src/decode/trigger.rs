@@ -14,7 +14,7 @@ use crate::{
     duration::{DurationError, parse_duration},
     manifest::{
         DeployPolicy, Document, HttpTrigger, Metadata, QUEUE_TIMEOUT_DEFAULT, RequestLimits, RequestQueue, RequestRate,
-        SourcePlace, TRIGGER_TIMEOUT_DEFAULT, Template,
+        SourcePlace, TRIGGER_TIMEOUT_DEFAULT, Template, TriggerCertificate,
     },
     node::{NodeKind, Schema},
 };
@@ -25,6 +25,7 @@ pub(crate) const HOST: &str = "a host name, *.SUFFIX or *";
 /// What a duration is, for messages.
 pub(crate) const DURATION: &str = "a duration such as 300s, 1m30s or 500ms";
 const PATH: &str = "a path such as /api";
+const CERTIFICATE_PATH: &str = "a path below the manifest's folder, such as tls/shop.crt";
 const PATH_TYPES: &[(&str, PathMatchKind)] = &[
     ("Prefix", PathMatchKind::Prefix),
     ("Exact", PathMatchKind::Exact),
@@ -35,6 +36,7 @@ const PATH_TYPES: &[(&str, PathMatchKind)] = &[
 pub(crate) struct Spec {
     host: HostPattern,
     host_place: SourcePlace,
+    certificate: Option<TriggerCertificate>,
     paths: Vec<PathMatch>,
     timeout: Duration,
     limits: RequestLimits,
@@ -45,11 +47,12 @@ pub(crate) struct Spec {
 
 impl Spec {
     pub(crate) fn into_document(self, metadata: Metadata) -> Document {
-        let Self { host, host_place, paths, timeout, limits, replicas, deploy_policy, template } = self;
+        let Self { host, host_place, certificate, paths, timeout, limits, replicas, deploy_policy, template } = self;
         Document::HttpTrigger(HttpTrigger {
             metadata,
             host,
             host_place,
+            certificate,
             paths,
             timeout,
             limits,
@@ -81,6 +84,7 @@ pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespa
     let spec = Spec {
         host: claim.host.clone(),
         host_place: claim.spot.place(),
+        certificate: claim.certificate.clone(),
         paths,
         timeout: timeout?.unwrap_or(TRIGGER_TIMEOUT_DEFAULT),
         limits: limits?.unwrap_or_default(),
@@ -92,25 +96,33 @@ pub(crate) fn spec(d: &mut Decoder<'_>, at: &At<'_>, namespace: Decoded<&Namespa
 }
 
 fn ingress(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<Claim> {
-    // Not offered to who mistypes another field.
-    let fields: &[&str] = if at.node.field("tls").is_some() { &["host", "paths", "tls"] } else { &["host", "paths"] };
-    let m = d.mapping(at, fields)?;
-    let tls = d.optional(&m, "tls", no_certificates);
+    let m = d.mapping(at, &["host", "paths", "tls"])?;
+    let certificate = d.optional(&m, "tls", certificate);
     let host = d.required(&m, "host", HOST).and_then(|at| Ok((d.parse::<HostPattern>(&at, HOST)?, at)));
     let paths = paths(d, &m);
     let (host, at) = host?;
-    tls?;
-    Ok(Claim { host, spot: d.spot_at(&at), field: at.path, paths: paths? })
+    let certificate = certificate?;
+    if let (HostPattern::Any, Some(_), Some(at)) = (&host, &certificate, m.get("tls")) {
+        let problem = d.problem(&at, "a certificate for every host", "a trigger of a host or of *.SUFFIX");
+        let help = "give the ingress a default certificate with --tls-cert-path";
+        return Err(d.report(problem.help(Some(help.to_owned()))));
+    }
+    Ok(Claim { host, spot: d.spot_at(&at), field: at.path, paths: paths?, certificate })
 }
 
-/// A trigger's own certificate, which this version takes from nowhere but the operator.
-fn no_certificates(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<()> {
-    let help = match at.node.field("secretName") {
-        Some(_) => "this host has no store of secrets; give the host's certificate to the ingress with --tls-dir",
-        None => "give the host's certificate to the ingress with --tls-dir",
-    };
-    let problem = d.problem(at, "certificates in a manifest", "none").help(Some(help.to_owned()));
-    Err(d.report(problem))
+fn certificate(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<TriggerCertificate> {
+    // Not offered to who mistypes another field.
+    if let Some(secret) = at.node.field("secretName") {
+        let at = At::of(secret, &at.path);
+        let help = "this host has no store of secrets; write certFile and keyFile, or give the host's certificate to the \
+                    ingress with --tls-dir";
+        let problem = d.problem(&at, "a secret", "certFile and keyFile").help(Some(help.to_owned()));
+        return Err(d.report(problem));
+    }
+    let m = d.mapping(at, &["certFile", "keyFile"])?;
+    let chain = d.required(&m, "certFile", CERTIFICATE_PATH).and_then(|at| d.parse(&at, CERTIFICATE_PATH));
+    let key = d.required(&m, "keyFile", CERTIFICATE_PATH).and_then(|at| d.parse(&at, CERTIFICATE_PATH));
+    Ok(TriggerCertificate { chain: chain?, key: key?, place: d.spot_at(at).place() })
 }
 
 fn limits(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<RequestLimits> {

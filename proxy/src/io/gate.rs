@@ -28,9 +28,9 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for the head of a common request, read at once.
 const READ_BYTES: usize = 4096;
 
-/// How long a draining host waits for the first request of a connection: it may be on its way since before the host
-/// was told.
-const FIRST_REQUEST_TIME: Duration = Duration::from_millis(250);
+/// How long a draining host waits for a request on a connection that says nothing: it may be on its way since before
+/// the client could know.
+const LAST_REQUEST_TIME: Duration = Duration::from_millis(250);
 
 /// What a connection may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +66,9 @@ pub(crate) enum Next {
 }
 
 /// Ends when a draining host waits no longer for a connection that says nothing.
-async fn given_up(first: bool, draining: &CancellationToken) {
+async fn given_up(draining: &CancellationToken) {
     draining.cancelled().await;
-    if first {
-        sleep(FIRST_REQUEST_TIME).await;
-    }
+    sleep(LAST_REQUEST_TIME).await;
 }
 
 impl Connection {
@@ -83,7 +81,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 read = self.read_more(idle) => read,
-                () = given_up(first, draining) => return Next::Closed,
+                () = given_up(draining) => return Next::Closed,
             };
             match read {
                 Some(1..) => self.skip_blank_lines(),

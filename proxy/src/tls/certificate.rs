@@ -97,6 +97,11 @@ impl Certificate {
         }
     }
 
+    /// The same for the host of its place alone.
+    pub(super) fn without_names(self) -> Self {
+        Self { hosts: Vec::new(), addresses: Vec::new(), ..self }
+    }
+
     /// Whether it is for a host: by a name in it, or by the name of its file.
     pub(crate) fn covers(&self, host: &HostName) -> bool {
         self.names(host) || self.pattern.as_ref().is_some_and(|pattern| matches(pattern, host))

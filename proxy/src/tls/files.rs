@@ -10,6 +10,7 @@ use std::{
 };
 
 use roadstead_config::{HostPattern, Limits};
+use roadstead_runtime::WorkloadId;
 
 use super::{CertificateFiles, TlsError, TlsFiles};
 
@@ -45,7 +46,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn at(files: CertificateFiles) -> Self {
+    pub(super) fn at(files: CertificateFiles) -> Self {
         let state = [state(&files.chain), state(&files.key)];
         Self { files, state }
     }
@@ -56,10 +57,12 @@ impl Seen {
 pub(super) struct Look {
     pub(super) certificates: BTreeMap<Place, Seen>,
     pub(super) authorities: FileState,
+    /// Of the certificates that triggers brought those whose files have changed since they were read.
+    pub(super) brought: BTreeMap<WorkloadId, Option<Seen>>,
 }
 
 impl Look {
-    /// Looks at the files.
+    /// Looks at the operator's files.
     ///
     /// # Errors
     /// When the folder cannot be read, has too many certificates, or two for one host, or a name that is none.
@@ -71,10 +74,11 @@ impl Look {
         if let Some(directory) = &files.directory {
             look_into(directory, limits, &mut certificates)?;
         }
-        if certificates.is_empty() {
-            return Err(files.directory.clone().map_or(TlsError::Unnamed, TlsError::Nothing));
+        if let (true, Some(directory)) = (certificates.is_empty(), &files.directory) {
+            return Err(TlsError::Nothing(directory.clone()));
         }
-        Ok(Self { certificates, authorities: files.client_authorities.as_deref().and_then(state) })
+        let authorities = files.client_authorities.as_deref().and_then(state);
+        Ok(Self { certificates, authorities, brought: BTreeMap::new() })
     }
 }
 

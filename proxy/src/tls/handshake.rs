@@ -1,7 +1,11 @@
 //! From a socket to a TLS stream, within a deadline, and how it ended in a word. What is spoken inside is not known
 //! here.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
@@ -11,7 +15,8 @@ use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{timeout, timeout_at},
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -25,6 +30,7 @@ use super::{
 use crate::{
     clock,
     facts::{ClientSubject, TlsFacts},
+    route::DynamicRouter,
 };
 
 /// The fatal alert `unrecognized_name` (RFC 6066, section 3), as a record.
@@ -41,7 +47,11 @@ pub(crate) struct TlsServer {
     pub(super) files: TlsFiles,
     pub(super) limits: Arc<Limits>,
     pub(super) store: ArcSwap<Store>,
+    /// Whose turn it is to put another store in its place.
+    pub(super) turn: Mutex<()>,
     pub(super) metrics: TlsMetrics,
+    /// The handshakes that there may be more of.
+    places: Semaphore,
 }
 
 impl TlsServer {
@@ -49,18 +59,25 @@ impl TlsServer {
     ///
     /// # Errors
     /// With the first file that cannot be used.
-    pub(super) fn new(files: TlsFiles, limits: Arc<Limits>, registry: &Registry) -> Result<(Self, Look), SetupError> {
+    pub(super) fn new(
+        files: TlsFiles,
+        limits: Arc<Limits>,
+        registry: &Registry,
+        router: DynamicRouter,
+    ) -> Result<(Self, Look), SetupError> {
         let look = Look::at(&files, &limits)?;
-        let store = Store::new(&files, &look, &limits)?;
+        let store = Store::new(&files, &look, &limits, router)?;
         let metrics = TlsMetrics::new(registry)?;
         metrics.certificates(&store, None);
-        Ok((Self { files, limits, store: ArcSwap::from_pointee(store), metrics }, look))
+        let places = usize::try_from(limits.tls_handshakes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (store, places) = (ArcSwap::from_pointee(store), Semaphore::new(places));
+        Ok((Self { files, limits, store, turn: Mutex::new(()), metrics, places }, look))
     }
 
     /// Does the handshake; `None` when it failed, which has been counted.
     pub(crate) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsFacts)> {
         let deadline = clock::from_now(Duration::from_millis(self.limits.tls_handshake_ms));
-        let failure = match timeout_at(deadline, self.shake_hands(socket)).await {
+        let failure = match timeout_at(deadline, self.shake_hands(socket, deadline)).await {
             Ok(Ok(connection)) => {
                 self.metrics.handshake("ok");
                 return Some(connection);
@@ -75,11 +92,20 @@ impl TlsServer {
         None
     }
 
-    async fn shake_hands(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
+    async fn shake_hands(
+        &self,
+        socket: TcpStream,
+        deadline: Instant,
+    ) -> Result<(TlsStream<TcpStream>, TlsFacts), Failure> {
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
         let mut hello = match (&mut acceptor).await {
             Ok(hello) => hello,
             Err(error) => return Err(Failure { outcome: outcome(&error), socket: acceptor.take_io() }),
+        };
+        // What costs memory and a signature begins here: who has said nothing yet keeps nobody out. Meanwhile the client
+        // waits as it would for a slow host.
+        let Ok(Ok(_place)) = timeout_at(deadline, self.places.acquire()).await else {
+            return Err(Failure { outcome: "busy", socket: None });
         };
         // The one that this connection keeps, whatever is reloaded meanwhile.
         let store = self.store.load_full();

@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use roadstead_runtime::WorkloadId;
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{TlsError, TlsServer, files::Look};
+use super::{Claim, TlsError, TlsServer, brought::Brought, files::Look, store::Store};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -40,13 +41,15 @@ impl Watch {
     /// One look. A change counts once it has been the same for two looks: nothing is read while it is being written.
     fn look(&mut self, tls: &TlsServer) {
         let now = Look::at(&tls.files, &tls.limits).map_err(|error| one_line(&error));
+        let now = now.map(|look| Look { brought: tls.store.load().changes(), ..look });
         let due = self.failed_at.is_some_and(|failed| failed.elapsed() >= RETRY_AFTER);
         if now == self.last && (now != self.applied || due) {
             self.failed_at = match tls.apply(&now) {
                 true => None,
                 false => Some(Instant::now()),
             };
-            self.applied = now.clone();
+            // What has been taken over is no change any more.
+            self.applied = now.clone().map(|look| Look { brought: tls.store.load().changes(), ..look });
         }
         self.last = now;
     }
@@ -85,15 +88,41 @@ impl TlsServer {
     }
 
     fn take_over(&self, look: &Look) -> Vec<String> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.store.load_full();
         match old.renewed(&self.files, look, &self.limits) {
             Ok((new, problems)) => {
-                self.metrics.certificates(&new, Some(&old));
-                tracing::info!(certificates = new.all().count(), "certificates reloaded");
-                self.store.store(Arc::new(new));
+                self.put(new, &old);
+                tracing::info!(certificates = self.store.load().all().count(), "certificates reloaded");
                 problems.iter().map(one_line).collect()
             }
             Err(error) => vec![one_line(&error)],
+        }
+    }
+
+    fn put(&self, new: Store, old: &Store) {
+        self.metrics.certificates(&new, Some(old));
+        self.store.store(Arc::new(new));
+    }
+
+    /// Reads the certificate that a trigger asks for. It is not served yet.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(crate) fn read_brought(&self, owner: &WorkloadId, claim: Claim) -> Result<Brought, String> {
+        self.store.load().read_brought(owner, claim, &self.limits).map_err(|error| one_line(&error))
+    }
+
+    /// Serves from now on what a trigger brings, and not what it brought before.
+    pub(crate) fn bring(&self, owner: &WorkloadId, brought: Option<Brought>) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.store.load_full();
+        if brought.is_none() && !old.has_brought(owner) {
+            return;
+        }
+        match old.with_brought(owner, brought) {
+            Ok(new) => self.put(new, &old),
+            Err(error) => tracing::error!(error = one_line(&error), "a trigger's certificate cannot be served"),
         }
     }
 }
@@ -111,7 +140,7 @@ mod tests {
     use roadstead_config::Limits;
 
     use super::*;
-    use crate::tls::TlsFiles;
+    use crate::{route::DynamicRouter, tls::TlsFiles};
 
     fn write(folder: &std::path::Path, host: &str) {
         let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
@@ -124,7 +153,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "a.test");
         let files = TlsFiles { directory: Some(folder.path().into()), ..TlsFiles::default() };
-        let (tls, read) = TlsServer::new(files, Arc::new(Limits::default()), &Registry::new()).unwrap();
+        let (tls, read) =
+            TlsServer::new(files, Arc::new(Limits::default()), &Registry::new(), DynamicRouter::default()).unwrap();
         let mut watch = Watch::new(read);
         let reloads = |outcome| tls.metrics.reloads(outcome);
         watch.look(&tls);

@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use roadstead_config::{HostName, HostPattern, Limits};
+use roadstead_config::{HostName, HostPattern, Limits, Namespace};
+use roadstead_runtime::WorkloadId;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{
@@ -21,44 +22,92 @@ use rustls::{
 };
 
 use super::{
-    Certificate, TlsError, TlsFiles,
+    Certificate, Claim, TlsError, TlsFiles,
+    brought::Brought,
     certificate::read_certificates,
     files::{FileState, Look, Place, Seen},
 };
+use crate::route::DynamicRouter;
 
 /// Protocols inside TLS (ALPN), the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+/// Something for hosts, exact ones and `*.suffix`.
+#[derive(Debug)]
+struct ByHost<T> {
+    exact: HashMap<String, T>,
+    suffixes: HashMap<String, T>,
+}
+
+impl<T> Default for ByHost<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), suffixes: HashMap::new() }
+    }
+}
+
+impl<T> ByHost<T> {
+    /// What is for a host: the exact before the longest `*.suffix`.
+    fn candidates<'a, 'h>(&'a self, host: &'h HostName) -> impl Iterator<Item = &'a T> + use<'a, 'h, T> {
+        let parent = |rest: &&'h str| rest.split_once('.').map(|(_, suffix)| suffix);
+        let suffixes = std::iter::successors(parent(&host.as_str()), parent);
+        let wider = suffixes.filter_map(|suffix| self.suffixes.get(suffix));
+        self.exact.get(host.as_str()).into_iter().chain(wider)
+    }
+
+    /// Puts in what nothing is in place of.
+    fn insert(&mut self, pattern: &HostPattern, value: T) {
+        match pattern {
+            HostPattern::Exact(host) => drop(self.exact.entry(host.to_string()).or_insert(value)),
+            HostPattern::Suffix(suffix) => drop(self.suffixes.entry(suffix.to_string()).or_insert(value)),
+            HostPattern::Any => {}
+        }
+    }
+}
+
 /// Certificates by the hosts that they are for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Certificates {
-    exact: HashMap<String, Arc<Certificate>>,
-    suffixes: HashMap<String, Arc<Certificate>>,
+    operators: ByHost<Arc<Certificate>>,
     default: Option<Arc<Certificate>>,
+    /// With the namespaces of the triggers that brought them.
+    brought: ByHost<(Namespace, Arc<Certificate>)>,
+    /// Knows whose a host is.
+    router: DynamicRouter,
 }
 
 impl Certificates {
-    /// The certificate for who asks for `host`: exact before the longest `*.suffix` before the default.
-    pub(super) fn choose(&self, host: Option<&HostName>) -> Option<&Arc<Certificate>> {
-        let Some(mut rest) = host.map(HostName::as_str) else { return self.default.as_ref() };
-        if let Some(exact) = self.exact.get(rest) {
-            return Some(exact);
-        }
-        while let Some((_, suffix)) = rest.split_once('.') {
-            if let Some(found) = self.suffixes.get(suffix) {
-                return Some(found);
+    fn of(parts: &Parts) -> Self {
+        let mut all = Self {
+            operators: ByHost::default(),
+            default: None,
+            brought: ByHost::default(),
+            router: parts.router.clone(),
+        };
+        for (place, (_, certificate)) in &parts.loaded {
+            match place {
+                Place::Host(HostPattern::Any) | Place::Default => all.default = Some(certificate.clone()),
+                Place::Host(pattern) => all.operators.insert(pattern, certificate.clone()),
             }
-            rest = suffix;
         }
-        self.default.as_ref()
+        for Brought { claim, certificate, .. } in parts.brought.values() {
+            all.brought.insert(&claim.pattern, (claim.namespace.clone(), certificate.clone()));
+        }
+        all
     }
 
-    fn insert(&mut self, place: &Place, certificate: Arc<Certificate>) {
-        match place {
-            Place::Host(HostPattern::Exact(host)) => drop(self.exact.insert(host.to_string(), certificate)),
-            Place::Host(HostPattern::Suffix(suffix)) => drop(self.suffixes.insert(suffix.to_string(), certificate)),
-            Place::Host(HostPattern::Any) | Place::Default => self.default = Some(certificate),
-        }
+    /// The certificate for who asks for `host`: the operator's for it, then that of a trigger of the namespace that the
+    /// host belongs to, then the default.
+    pub(super) fn choose(&self, host: Option<&HostName>) -> Option<&Arc<Certificate>> {
+        let chosen = host.and_then(|host| {
+            let operators = self.operators.candidates(host).next();
+            operators.or_else(|| {
+                let mut brought = self.brought.candidates(host).peekable();
+                brought.peek()?;
+                let owner = self.router.claimant_of(host)?;
+                brought.find(|(namespace, _)| *namespace == owner).map(|(_, certificate)| certificate)
+            })
+        });
+        chosen.or(self.default.as_ref())
     }
 }
 
@@ -86,10 +135,19 @@ struct Authorities {
 pub(super) struct Store {
     pub(super) certificates: Arc<Certificates>,
     pub(super) config: Arc<ServerConfig>,
+    parts: Parts,
+}
+
+/// What a store is made of.
+#[derive(Debug, Clone)]
+struct Parts {
     loaded: BTreeMap<Place, (Seen, Arc<Certificate>)>,
+    /// By the triggers that brought them: of several for a host the first counts.
+    brought: BTreeMap<WorkloadId, Brought>,
     authorities: Option<Authorities>,
     tickets: Arc<dyn ProducesTickets>,
     provider: Arc<CryptoProvider>,
+    router: DynamicRouter,
 }
 
 impl Store {
@@ -97,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// With the first file that cannot be used.
-    pub(super) fn new(files: &TlsFiles, look: &Look, limits: &Limits) -> Result<Self, TlsError> {
+    pub(super) fn new(files: &TlsFiles, look: &Look, limits: &Limits, router: DynamicRouter) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let tickets = Ticketer::new().map_err(TlsError::Setup)?;
         let authorities = authorities(files, look, limits, &provider)?;
@@ -105,7 +163,44 @@ impl Store {
         for (place, seen) in &look.certificates {
             loaded.insert(place.clone(), read(place, seen, limits, &provider)?);
         }
-        Self::of(loaded, authorities, tickets, provider)
+        Self::of(Parts { loaded, brought: BTreeMap::new(), authorities, tickets, provider, router })
+    }
+
+    /// Reads the certificate that a trigger asks for.
+    ///
+    /// # Errors
+    /// When it cannot be used, or there are as many as may be.
+    pub(super) fn read_brought(&self, owner: &WorkloadId, claim: Claim, limits: &Limits) -> Result<Brought, TlsError> {
+        let others = self.parts.brought.keys().filter(|other| *other != owner).count();
+        if (others + self.parts.loaded.len()) as u64 >= limits.tls_certificates_max {
+            return Err(TlsError::NoRoom { count_max: limits.tls_certificates_max });
+        }
+        let seen = claim.look()?;
+        claim.read(seen, limits, &self.parts.provider)
+    }
+
+    /// The same with what a trigger brings now; `None` where it brings nothing.
+    ///
+    /// # Errors
+    /// When the TLS library refuses its set-up.
+    pub(super) fn with_brought(&self, owner: &WorkloadId, brought: Option<Brought>) -> Result<Self, TlsError> {
+        let mut parts = self.parts.clone();
+        match brought {
+            Some(brought) => drop(parts.brought.insert(owner.clone(), brought)),
+            None => drop(parts.brought.remove(owner)),
+        }
+        Self::of(parts)
+    }
+
+    /// Whether a trigger has brought a certificate.
+    pub(super) fn has_brought(&self, owner: &WorkloadId) -> bool {
+        self.parts.brought.contains_key(owner)
+    }
+
+    /// What has changed of the files that triggers brought.
+    pub(super) fn changes(&self) -> BTreeMap<WorkloadId, Option<Seen>> {
+        let brought = self.parts.brought.iter();
+        brought.filter_map(|(owner, brought)| Some((owner.clone(), brought.change()?))).collect()
     }
 
     /// Reads what has changed. What cannot be read stays as it was, and why is in the list.
@@ -119,66 +214,67 @@ impl Store {
         limits: &Limits,
     ) -> Result<(Self, Vec<TlsError>), TlsError> {
         let mut problems = Vec::new();
-        let mut loaded = BTreeMap::new();
+        let mut parts = Parts { loaded: BTreeMap::new(), ..self.parts.clone() };
         for (place, seen) in &look.certificates {
-            let old = self.loaded.get(place);
+            let old = self.parts.loaded.get(place);
             let certificate = match old {
                 Some(old) if old.0 == *seen => Some(old.clone()),
-                _ => read(place, seen, limits, &self.provider).map_err(|problem| problems.push(problem)).ok(),
+                _ => read(place, seen, limits, &parts.provider).map_err(|problem| problems.push(problem)).ok(),
             };
             if let Some(certificate) = certificate.or_else(|| old.cloned()) {
-                loaded.insert(place.clone(), certificate);
+                parts.loaded.insert(place.clone(), certificate);
             }
         }
-        let (mut authorities_now, mut tickets) = (self.authorities.clone(), self.tickets.clone());
-        if self.authorities.as_ref().is_some_and(|old| old.state != look.authorities) {
-            match authorities(files, look, limits, &self.provider) {
-                // A ticket stands for a client's certificate that was checked under the old authorities.
-                Ok(new) => (authorities_now, tickets) = (new, Ticketer::new().map_err(TlsError::Setup)?),
+        for (owner, seen) in &look.brought {
+            let Some(old) = parts.brought.get_mut(owner) else { continue };
+            // One that could not be looked at says why now.
+            let seen = seen.clone().map_or_else(|| old.claim.look(), Ok);
+            match seen.and_then(|seen| old.claim.clone().read(seen, limits, &parts.provider)) {
+                Ok(new) => *old = new,
                 Err(problem) => problems.push(problem),
             }
         }
-        Ok((Self::of(loaded, authorities_now, tickets, self.provider.clone())?, problems))
+        if parts.authorities.as_ref().is_some_and(|old| old.state != look.authorities) {
+            match authorities(files, look, limits, &parts.provider) {
+                // A ticket stands for a client's certificate that was checked under the old authorities.
+                Ok(new) => (parts.authorities, parts.tickets) = (new, Ticketer::new().map_err(TlsError::Setup)?),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        Ok((Self::of(parts)?, problems))
     }
 
-    fn of(
-        loaded: BTreeMap<Place, (Seen, Arc<Certificate>)>,
-        authorities: Option<Authorities>,
-        tickets: Arc<dyn ProducesTickets>,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Self, TlsError> {
-        let mut certificates = Certificates::default();
-        for (place, (_, certificate)) in &loaded {
-            certificates.insert(place, certificate.clone());
-        }
-        let certificates = Arc::new(certificates);
-        let builder = ServerConfig::builder_with_provider(provider.clone());
+    fn of(parts: Parts) -> Result<Self, TlsError> {
+        let certificates = Arc::new(Certificates::of(&parts));
+        let builder = ServerConfig::builder_with_provider(parts.provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
-        let builder = match &authorities {
+        let builder = match &parts.authorities {
             Some(authorities) => builder.with_client_cert_verifier(authorities.verifier.clone()),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        config.ticketer = tickets.clone();
+        config.ticketer = parts.tickets.clone();
         // Tickets are kept by clients: resumption costs the host no memory.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { certificates, config: Arc::new(config), loaded, authorities, tickets, provider })
+        Ok(Self { certificates, config: Arc::new(config), parts })
     }
 
     /// Whether clients show certificates.
     pub(super) fn knows_clients(&self) -> bool {
-        self.authorities.is_some()
+        self.parts.authorities.is_some()
     }
 
     /// Whether a place has a certificate.
     pub(super) fn has(&self, place: &Place) -> bool {
-        self.loaded.contains_key(place)
+        self.all().any(|(known, _)| known == *place)
     }
 
-    /// Each certificate with its place.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &Certificate)> {
-        self.loaded.iter().map(|(place, (_, certificate))| (place, &**certificate))
+    /// Each certificate with its place; of two for one place that which is served comes last.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Place, &Certificate)> {
+        let brought = self.parts.brought.values().rev();
+        let brought = brought.map(|brought| (Place::Host(brought.claim.pattern.clone()), &*brought.certificate));
+        brought.chain(self.parts.loaded.iter().map(|(place, (_, certificate))| (place.clone(), &**certificate)))
     }
 }
 

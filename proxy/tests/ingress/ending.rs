@@ -141,9 +141,9 @@ async fn a_draining_host_finishes_what_is_under_way() {
     assert_eq!(cut, 0);
 }
 
-/// The wait is `gate::FIRST_REQUEST_TIME`.
+/// The wait is `gate::LAST_REQUEST_TIME`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draining_host_answers_the_first_request_of_who_is_connected() {
+async fn a_draining_host_answers_the_last_request_of_who_is_connected() {
     let host = Host::serving(workload(|_, _| async {
         // Longer than what closing connections get.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -151,10 +151,16 @@ async fn a_draining_host_answers_the_first_request_of_who_is_connected() {
     }))
     .await;
     let (mut late, mut silent) = (Client::connect(&host).await, Client::connect(&host).await);
+    let mut kept = Client::connect(&host).await;
+    assert_eq!(kept.get("/").await.header("connection"), Some("keep-alive"));
     let asking = async {
-        late.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
-        let got = late.got().await;
-        assert_eq!((got.text(), got.header("connection")), ("done", Some("close")));
+        for client in [&mut late, &mut kept] {
+            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        }
+        for client in [&mut late, &mut kept] {
+            let got = client.got().await;
+            assert_eq!((got.text(), got.header("connection")), ("done", Some("close")));
+        }
         assert!(silent.is_closed().await);
     };
     let (cut, ()) = tokio::join!(soon(host.server.drain(Duration::from_secs(5))), asking);

@@ -213,6 +213,7 @@ pub(crate) fn binding(owner: &str, host: &str, path: &str, target: Option<Arc<dy
         paths: vec![PathMatch { path: path.parse().unwrap(), kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(60),
         limits: RequestLimits::default(),
+        certificate: None,
         target,
     }
 }

@@ -71,6 +71,47 @@ fn hello(authority: &Authority) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn so_many_handshakes_are_under_way_and_the_next_waits() {
+    let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
+    authority.issue(&["a.test"], "server").write(folder.path(), "a.test");
+    let host = Host::with_tls(in_folder(folder.path()), |limits| limits.tls_handshakes_max = 2).await;
+    host.bind("team/app", "a.test", "/", telling());
+    let connect = || async { TcpStream::connect(host.tls_address()).await.unwrap() };
+    // Who says nothing keeps nobody out, nor who is through.
+    let _silent = [connect().await, connect().await, connect().await];
+    let connector = Connector::new(&authority);
+    let _through =
+        [connector.connect(&host, "a.test").await.unwrap(), connector.connect(&host, "a.test").await.unwrap()];
+    // Who has an answer and does not go on does.
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let mut socket = connect().await;
+        socket.write_all(&hello(&authority)).await.unwrap();
+        soon(socket.read_exact(&mut [0; 6])).await.unwrap();
+        stalled.push(socket);
+    }
+    let mut next = connect().await;
+    next.write_all(&hello(&authority)).await.unwrap();
+    let silent = tokio::time::timeout(Duration::from_millis(300), next.readable()).await;
+    assert!(silent.is_err(), "one more is answered");
+    stalled.pop();
+    soon(next.read_exact(&mut [0; 6])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_waits_for_its_place_within_its_time() {
+    let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
+    authority.issue(&["a.test"], "server").write(folder.path(), "a.test");
+    let none = |limits: &mut roadstead_config::Limits| {
+        limits.tls_handshakes_max = 0;
+        limits.tls_handshake_ms = 300;
+    };
+    let host = Host::with_tls(in_folder(folder.path()), none).await;
+    Connector::new(&authority).connect(&host, "a.test").await.unwrap_err();
+    host.metric_becomes("roadstead_tls_handshakes_total{outcome=\"busy\"}", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_message_in_many_records_is_read() {
     let (authority, folder) = (Authority::new("authority"), tempfile::tempdir().unwrap());
     let host = one_host(&authority, folder.path()).await;

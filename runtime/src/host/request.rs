@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use roadstead_config::{
     HostPattern, PathMatch,
-    manifest::{DeployPolicy, Document, RequestLimits, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, WorkloadSpec},
+    manifest::{
+        DeployPolicy, Document, RequestLimits, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, TriggerCertificate, WorkloadSpec,
+    },
 };
 
 use crate::WorkloadId;
@@ -31,6 +33,8 @@ pub struct TriggerSpec {
     pub paths: Vec<PathMatch>,
     pub timeout: Duration,
     pub limits: RequestLimits,
+    /// The certificate that the manifest gives for the host.
+    pub certificate: Option<TriggerCertificate>,
     /// Where the host is written.
     pub place: SourcePlace,
 }
@@ -46,6 +50,7 @@ impl WorkloadRequest {
                     paths: trigger.paths.clone(),
                     timeout: trigger.timeout,
                     limits: trigger.limits,
+                    certificate: trigger.certificate.clone(),
                     place: trigger.host_place.clone(),
                 };
                 (trigger.template.spec.clone(), trigger.replicas, trigger.deploy_policy, Some(spec))
@@ -56,6 +61,7 @@ impl WorkloadRequest {
                     paths: vec![PathMatch::everything()],
                     timeout: TRIGGER_TIMEOUT_DEFAULT,
                     limits: RequestLimits::default(),
+                    certificate: None,
                     place: deployment.template.spec.place.clone(),
                 });
                 let mut spec = deployment.template.spec.clone();
@@ -88,7 +94,10 @@ impl WorkloadRequest {
         let of_components = spec.components.iter_mut().flat_map(|c| [&mut c.place, &mut c.image_place]);
         let of_service = spec.service.iter_mut().flat_map(|s| [&mut s.place, &mut s.image_place]);
         let of_volumes = spec.volumes.iter_mut().map(|volume| &mut volume.place);
-        let of_trigger = request.trigger.iter_mut().map(|trigger| &mut trigger.place);
+        let of_trigger = request.trigger.iter_mut().flat_map(|trigger| {
+            let of_certificate = trigger.certificate.as_mut().map(|certificate| &mut certificate.place);
+            std::iter::once(&mut trigger.place).chain(of_certificate)
+        });
         let own = [&mut request.place, &mut spec.place].into_iter();
         for place in own.chain(of_interfaces).chain(of_components).chain(of_service).chain(of_volumes).chain(of_trigger)
         {

@@ -88,6 +88,8 @@ pub struct HostStatus {
     pub uptime_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_address: Option<String>,
     pub workloads: Vec<WorkloadStatus>,
     pub plugins: Vec<PluginStatus>,
     pub interfaces: Vec<InterfaceStatus>,
@@ -129,7 +131,7 @@ impl WorkloadStatus {
         Self { state: WorkloadState::Error, reason: Some(reason), replicas, ..Self::not_found(id) }
     }
 
-    fn of(id: &WorkloadId, entry: &Entry) -> Self {
+    fn of(id: &WorkloadId, entry: &Entry, speaks_tls: bool) -> Self {
         let request = &entry.request;
         let trigger = request.trigger.as_ref().map(|trigger| TriggerStatus {
             host: trigger.host.to_string(),
@@ -151,7 +153,7 @@ impl WorkloadStatus {
         Self {
             state: entry.state,
             reason: entry.reason.clone(),
-            warnings: support::warnings(request),
+            warnings: support::warnings(request, speaks_tls),
             replicas: request.replicas,
             trigger,
             components: components.collect(),
@@ -172,12 +174,15 @@ impl Host {
             version: offer.version.to_string(),
             interfaces: offer.imports.iter().chain(offer.types).chain(offer.exports).copied().collect(),
         });
+        let speaks_tls = self.https_address().is_some();
+        let workloads = self.entries().iter().map(|(id, entry)| WorkloadStatus::of(id, entry, speaks_tls)).collect();
         HostStatus {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             http_address: self.http_address().map(|address| address.to_string()),
-            workloads: self.entries().iter().map(|(id, entry)| WorkloadStatus::of(id, entry)).collect(),
+            https_address: self.https_address().map(|address| address.to_string()),
+            workloads,
             plugins: plugins.collect(),
             interfaces: interfaces.collect(),
         }
@@ -185,7 +190,7 @@ impl Host {
 
     pub(crate) fn status_of(&self, id: &WorkloadId) -> WorkloadStatus {
         match self.entries().get(id) {
-            Some(entry) => WorkloadStatus::of(id, entry),
+            Some(entry) => WorkloadStatus::of(id, entry, self.https_address().is_some()),
             None => WorkloadStatus::not_found(id),
         }
     }

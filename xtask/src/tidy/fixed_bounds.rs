@@ -44,7 +44,7 @@ const UNTESTED: [(&str, &str, &str); 11] = [
     ("plugins/src/wasmcloud_messaging/nats/subscription.rs", "TAKEN_AT_ONCE_MAX", "speed: nothing else depends on it"),
     (NATS, "RETRY_PAUSE", "a pause: without it only the log is longer"),
     (
-        "proxy/src/listen.rs",
+        "proxy/src/socket.rs",
         "ACCEPT_PAUSE",
         "a pause, after a failure that no test can bring about without harm to the others",
     ),
