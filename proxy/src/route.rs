@@ -349,7 +349,7 @@ mod tests {
     }
 
     /// Each host is bound by a step of its own. Were what is there copied at each, the time would grow with the square of
-    /// their number, and be several times the bound.
+    /// their number: more than twice the bound.
     #[test]
     fn a_binding_costs_no_more_beside_many_others() {
         const HOSTS: usize = 50_000;
