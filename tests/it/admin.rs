@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::harness::{
     client::Client,
+    eventually,
     host::{Host, roadstead},
     manifest::{trigger, worker},
     process::Process,
@@ -44,7 +45,11 @@ async fn health_readiness_and_status() {
     let gateway = host.workload("gateway").await;
     assert_eq!(gateway["state"], "WORKLOAD_STATE_RUNNING");
     assert_eq!(gateway["trigger"]["host"], "probe.test");
-    assert_eq!(host.workload("worker").await["components"][0]["pool"]["idle"], 1);
+    eventually("the pool's instances", async || {
+        let pool = host.workload("worker").await["components"][0]["pool"].clone();
+        (pool["idle"] == pool["size"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

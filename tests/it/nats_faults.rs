@@ -226,7 +226,7 @@ async fn what_the_server_would_not_take_is_refused_before_it_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_a_hundred_thousand_messages_is_taken_or_counted_and_memory_is_bounded() {
     const MESSAGES: u32 = 100_000;
-    const GROWTH_BYTES_MAX: u64 = 96 * 1024 * 1024;
+    const GROWTH_BYTES_MAX: u64 = 192 * 1024 * 1024;
     let server = NatsServer::start();
     let host = Host::start_with(&manifest(), Options::default().nats(&server));
     assert_eq!(ask(&host, "echo:before").await.text(), "before");

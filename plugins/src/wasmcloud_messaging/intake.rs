@@ -168,12 +168,12 @@ impl Worker {
             let failure = Failure::too_large(message.body.len(), limits.message_bytes_max);
             return self.tell(grant.as_ref(), &failure, &call).await;
         }
+        if Instant::now() >= call.deadline {
+            return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &call).await;
+        }
         if message.requester.has_left() {
             self.bound.metrics.handled.count(Err(Failure::requester_gone().kind));
             return;
-        }
-        if Instant::now() >= call.deadline {
-            return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &call).await;
         }
         let admit_by = Instant::now().checked_add(self.admission_wait).unwrap_or(call.deadline);
         let place = match self.admit(&call, admit_by).await {
