@@ -81,15 +81,18 @@ impl Connection {
                 () = given_up(first, draining) => return Next::Closed,
             };
             match read {
-                Ok(Ok(1..)) => self.skip_blank_lines(),
+                Ok(Ok(1..)) => _ = self.skip_blank_lines(),
                 _ => return Next::Closed,
             }
         }
         let deadline = clock::from_now(Duration::from_millis(limits.header_timeout_ms));
-        self.skip_blank_lines();
         let mut scanner = HeadScanner::default();
         let may_be_h2 = first && self.protocols != Protocols::H1;
         loop {
+            if self.skip_blank_lines() {
+                // The beginning of one may have been looked at already: it need not come in one piece.
+                scanner = HeadScanner::default();
+            }
             if may_be_h2 && H2_PREFACE.starts_with(self.inbound.get(..H2_PREFACE.len()).unwrap_or(&self.inbound)) {
                 if self.inbound.len() >= H2_PREFACE.len() {
                     self.phase = Phase::Whole;
@@ -114,11 +117,13 @@ impl Connection {
         }
     }
 
-    /// Drops empty lines before a request line (RFC 9112, section 2.2).
-    fn skip_blank_lines(&mut self) {
+    /// Drops empty lines before a request line (RFC 9112, section 2.2); whether there were any.
+    fn skip_blank_lines(&mut self) -> bool {
+        let before = self.inbound.len();
         while self.inbound.starts_with(b"\r\n") {
             self.inbound.advance(2);
         }
+        self.inbound.len() < before
     }
 
     /// Whether the head is whole; if so it is released to pingora.
