@@ -4,7 +4,7 @@
 mod body;
 mod exchange;
 mod forwarded;
-mod origin;
+pub(crate) mod origin;
 mod record;
 mod request;
 mod response;

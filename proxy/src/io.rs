@@ -4,6 +4,8 @@
 mod framing;
 mod gate;
 mod head;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 mod transport;
 
 use std::{

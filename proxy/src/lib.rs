@@ -8,6 +8,8 @@ mod admit;
 mod app;
 mod clock;
 mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod io;
 mod lifecycle;
 mod listen;

@@ -3,7 +3,7 @@
 
 mod clients;
 mod h2;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
