@@ -167,7 +167,7 @@ impl Serving {
         let transport = match tls {
             None => Transport::Plain(socket),
             Some(tls) => {
-                let Some((stream, known)) = tls.accept(socket).await else { return };
+                let Some((stream, known)) = Box::pin(tls.accept(socket)).await else { return };
                 facts.tls = Some(known);
                 Transport::Tls(Box::new(stream))
             }
@@ -181,15 +181,18 @@ impl Serving {
                 Next::Closed => return connection.say_goodbye().await,
                 Next::Refused(refusal) => return self.refuse(&mut connection, &refusal).await,
                 Next::H2 => {
-                    return h2::serve(self.proxy.clone(), connection, &self.limits, shutdown).await;
+                    let connection = Box::new(connection.with_write_buffer());
+                    return Box::pin(h2::serve(self.proxy.clone(), connection, &self.limits, shutdown)).await;
                 }
+                Next::H1 if first => connection = Box::new(connection.with_write_buffer()),
                 Next::H1 => {}
             }
             first = false;
             requests_left = requests_left.saturating_sub(1);
             let mut session = ServerSession::new_http1(connection);
             session.set_keepalive_reuses_remaining(Some(requests_left));
-            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            // Boxed, so that a connection without a request does not carry the room for one.
+            let Some(reused) = Box::pin(self.proxy.process_new_http(session, &shutdown)).await else { return };
             // The rest of what pingora keeps between requests is ours: it is in the connection.
             let (stream, _) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<Connection>() else { return };

@@ -20,8 +20,8 @@ use crate::{clock, facts::ConnectionFacts, respond::Refusal};
 /// How an HTTP/2 client begins (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Room for the head of a common request, read at once.
-const READ_BYTES: usize = 4096;
+/// Room for the head of a common request, read at once. A connection that says little has this and little more.
+const READ_BYTES: usize = 2048;
 
 /// How long a draining host waits for the first request of a connection: it may be on its way since before the host
 /// was told.
@@ -107,7 +107,9 @@ impl Connection {
                     Err(refusal) => return Next::Refused(refusal),
                 }
             }
-            self.inbound.reserve(READ_BYTES);
+            if self.inbound.spare_capacity_mut().len() < READ_BYTES / 4 {
+                self.inbound.reserve(READ_BYTES);
+            }
             match timeout_at(deadline, self.transport.get_mut().read_buf(&mut self.inbound)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Next::Closed,
