@@ -15,8 +15,8 @@ use crate::setup::{self, Purpose};
 
 /// Seconds for each target where nobody says otherwise.
 const SECONDS: u64 = 60;
-/// Longest input, in bytes: `INPUT_BYTES_MAX` of proxy/src/fuzz.rs.
-const INPUT_BYTES_MAX: usize = 4000;
+/// Longest input, in bytes: `LONGEST_INPUT_BYTES` of proxy/src/fuzz.rs.
+const LONGEST_INPUT_BYTES: usize = 4000;
 /// An input that takes longer is a finding.
 const INPUT_SECONDS_MAX: u64 = 10;
 /// A target that takes more memory is a finding.
@@ -62,6 +62,8 @@ struct Outcome {
 /// When a target has a finding, does not exist or cannot be built.
 pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     setup::step(layout, Purpose::Build)?;
+    // libFuzzer itself is C++.
+    setup::program("c++", "g++")?;
     let targets = chosen(layout, &arguments.targets)?;
     let host = host_triple(layout)?;
     let step = Step::begin("fuzz build", format_args!("{} targets (about 15 minutes the first time)", targets.len()));
@@ -107,7 +109,7 @@ fn host_triple(layout: &Layout) -> Result<String> {
 
 /// The target is named so that the flags are for it alone, not for build scripts and macros.
 fn build(layout: &Layout, host: &str) -> Result<()> {
-    let mut cargo = process::cargo(&layout.root().join("fuzz"));
+    let mut cargo = process::cargo(&layout.fuzz());
     cargo.env("CARGO_TARGET_DIR", work(layout)).env("RUSTFLAGS", FLAGS.join(" "));
     process::run(cargo.args(["build", "--locked", "--target", host]))
 }
@@ -121,10 +123,10 @@ fn run_target(layout: &Layout, host: &str, target: &str, seconds: u64) -> Result
     let mut command = process::command(work.join(host).join("debug").join(target), layout.root());
     command
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-max_len={LONGEST_INPUT_BYTES}"))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
-        .arg(format!("-dict={}", layout.root().join("fuzz/tokens.dict").display()))
+        .arg(format!("-dict={}", layout.fuzz().join("tokens.dict").display()))
         .arg(format!("-artifact_prefix={}/", findings.display()))
         .arg("-print_final_stats=1")
         .arg(&corpus)
@@ -155,7 +157,7 @@ fn follow(told: impl BufRead) -> Result<Option<u64>> {
 }
 
 fn seeds(layout: &Layout) -> PathBuf {
-    layout.root().join("fuzz/seeds")
+    layout.fuzz().join("seeds")
 }
 
 /// Everything that is made: builds, what reached other code, findings.
@@ -185,6 +187,6 @@ mod tests {
         assert_eq!(chosen(&layout, &[]).unwrap(), named);
         assert!(chosen(&layout, &["nothing".to_owned()]).is_err());
         let module = fs::read_to_string(layout.root().join("proxy/src/fuzz.rs")).unwrap();
-        assert!(module.contains(&format!("INPUT_BYTES_MAX: usize = {INPUT_BYTES_MAX};")));
+        assert!(module.contains(&format!("LONGEST_INPUT_BYTES: usize = {LONGEST_INPUT_BYTES};")));
     }
 }
