@@ -19,12 +19,12 @@ pub use routes::route;
 
 /// Longest input, in bytes: the bounds of a chunked body's extensions and trailers, which the slow reading does not
 /// know, are beyond it.
-pub const INPUT_BYTES_MAX: usize = 4000;
+pub const LONGEST_INPUT_BYTES: usize = 4000;
 
 /// The lengths of pieces that the first three bytes stand for, and the rest.
 fn cut(data: &[u8]) -> Option<([usize; 3], &[u8])> {
     let (lengths, rest) = data.split_first_chunk::<3>()?;
-    Some((lengths.map(|length| usize::from(length) + 1), rest)).filter(|_| data.len() <= INPUT_BYTES_MAX)
+    Some((lengths.map(|length| usize::from(length) + 1), rest)).filter(|_| data.len() <= LONGEST_INPUT_BYTES)
 }
 
 /// The head of a request, and a chunked body: three bytes that say where to cut, then the request.
@@ -71,6 +71,7 @@ mod tests {
         assert!(names.len() >= 3, "{} has {} seeds", folder.display(), names.len());
         for name in names {
             let data = fs::read(&name).unwrap();
+            assert!(data.len() <= super::LONGEST_INPUT_BYTES, "{} is longer than any input", name.display());
             if let Err(panic) = std::panic::catch_unwind(|| run(&data)) {
                 eprintln!("the seed is {}", name.display());
                 std::panic::resume_unwind(panic);

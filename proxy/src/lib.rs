@@ -14,6 +14,7 @@ mod io;
 mod lifecycle;
 mod listen;
 mod metrics;
+mod resources;
 mod respond;
 mod route;
 mod server;

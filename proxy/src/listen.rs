@@ -13,7 +13,7 @@ use roadstead_config::{Limits, TrustedProxies};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     io::{Connection, Next, Transport},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    resources::{self, Memory},
     respond::{Answer, Refusal},
     tls::TlsServer,
 };
@@ -30,6 +31,9 @@ pub(crate) use clients::Clients;
 
 /// Pause after a failed accept: most of its causes, like a lack of file descriptors, take time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time between two log lines about it.
+const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Connections that the kernel keeps until they are accepted: what tokio asks for.
 const BACKLOG_CONNECTIONS: usize = 1024;
@@ -46,11 +50,12 @@ pub(crate) struct Serving {
     /// The connections that there may be more of, over all addresses.
     pub(crate) free: Arc<Semaphore>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// Places for all connections that there may be.
 pub(crate) fn places(limits: &Limits) -> Arc<Semaphore> {
-    let permits = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let permits = usize::try_from(resources::connections_max(limits)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     Arc::new(Semaphore::new(permits))
 }
 
@@ -71,16 +76,20 @@ impl Rejected {
 
 /// Takes connections until the host drains; with `tls` they are encrypted.
 pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<TlsServer>>, serving: Arc<Serving>) {
+    let mut logged: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
             () = serving.lifecycle.draining.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = serving.memory.while_open(|| listener.accept()) => accepted,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if logged.is_none_or(|logged| logged.elapsed() >= ACCEPT_LOG_EVERY) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%error, "connections could not be accepted");
+                }
                 serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
                 sleep(ACCEPT_PAUSE).await;
                 continue;

@@ -146,6 +146,7 @@ const REASONS: &[&str] = &[
     "misdirected",
     "no-route",
     "no-replica",
+    "memory-pressure",
     "trigger-rate",
     "trigger-concurrency",
     "tenant-rate",

@@ -17,6 +17,7 @@ use crate::{
     lifecycle::Lifecycle,
     listen::{self, Serving},
     metrics::Metrics,
+    resources::{Memory, Pressure},
     route::DynamicRouter,
     tls::{self, TlsFiles},
 };
@@ -36,6 +37,8 @@ pub struct HttpServer {
     proxy_protocol: bool,
     /// From the start on.
     tenants: OnceLock<Tenants>,
+    /// The same.
+    memory: OnceLock<Arc<Memory>>,
 }
 
 impl HttpServer {
@@ -57,6 +60,7 @@ impl HttpServer {
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
             tenants: OnceLock::new(),
+            memory: OnceLock::new(),
         })
     }
 
@@ -112,12 +116,16 @@ impl HostHandler for HttpServer {
             let tls = tls::start(files, context.limits.clone(), &context.registry, self.lifecycle.draining.clone());
             secure = Some((listener, tls?));
         }
+        let memory = Arc::new(Memory::new(&context.limits)?);
+        memory.register(&context.registry)?;
+        let memory = self.memory.get_or_init(|| memory).clone();
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
             proxies: self.proxies.clone(),
+            memory: memory.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let serving = Arc::new(Serving {
@@ -129,7 +137,11 @@ impl HostHandler for HttpServer {
             lifecycle: self.lifecycle.clone(),
             proxies: self.proxies.clone(),
             proxy_protocol: self.proxy_protocol,
+            memory: memory.clone(),
         });
+        // No connection, so that nobody waits for it.
+        let cut = self.lifecycle.cut.clone();
+        tokio::spawn(async move { memory.watch(cut).await });
         if let Some((listener, tls)) = secure {
             self.lifecycle.connections.spawn(listen::accept(listener, Some(tls), serving.clone()));
         }
@@ -151,6 +163,14 @@ impl HostHandler for HttpServer {
         drop(self.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.tls.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.drain(limit).await
+    }
+
+    fn refuses(&self) -> Option<&'static str> {
+        match self.memory.get()?.pressure() {
+            Pressure::None => None,
+            Pressure::Refusing => Some("the host is short of memory: requests are refused"),
+            Pressure::Closed => Some("the host is short of memory: no connection is taken"),
+        }
     }
 
     fn address(&self) -> Option<SocketAddr> {

@@ -25,6 +25,8 @@ pub struct Host {
 #[derive(Clone, Default)]
 pub struct Options {
     flags: Vec<String>,
+    /// Arguments of `ulimit`, by which the shell that starts the host bounds it.
+    ulimit: Option<String>,
     ready_within: Option<Duration>,
 }
 
@@ -45,6 +47,11 @@ impl Options {
         Self { ready_within: Some(patience), ..self }
     }
 
+    /// Starts the host from a shell that has been told `ulimit ARGUMENTS`.
+    pub fn ulimit(self, arguments: &str) -> Self {
+        Self { ulimit: Some(arguments.to_owned()), ..self }
+    }
+
     pub fn nats(self, server: &NatsServer) -> Self {
         self.flag("--data-nats-url", &server.url())
     }
@@ -56,6 +63,21 @@ pub fn roadstead() -> Command {
     command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
     // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
     command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
+    command
+}
+
+/// The same, started by a shell with less than the test has itself.
+fn under_ulimit(arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {arguments} && exec \"$@\""), "sh"]);
+    let program = roadstead();
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.arg(program.get_program());
     command
 }
 
@@ -91,7 +113,10 @@ impl Host {
 
     /// Starts from a manifest elsewhere.
     pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: &Options) -> Self {
-        let mut command = roadstead();
+        let mut command = match &options.ulimit {
+            None => roadstead(),
+            Some(arguments) => under_ulimit(arguments),
+        };
         command.arg("run").arg(manifest);
         command.args(["--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"]);
         command.args(&options.flags);
@@ -156,8 +181,29 @@ impl Host {
 
     /// Memory of the host's process that is in use, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was in use since [`Host::forget_peak`].
+    pub fn resident_bytes_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    pub fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
+    /// How many files the host may open: the soft limit and the hard one.
+    pub fn open_files_max(&self) -> (u64, u64) {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, uri::Scheme};
 use roadstead_config::{Network, TrustedProxies};
 
-use super::INPUT_BYTES_MAX;
+use super::LONGEST_INPUT_BYTES;
 use crate::{app::origin::Origin, facts::ConnectionFacts};
 
 const PROXY: &str = "10.0.0.1";
@@ -17,7 +17,7 @@ const CLIENT: &str = "203.0.113.7";
 /// When the client that is found is another than the one that the proxy names, or, where the client has spoilt the
 /// field that the proxy appends to, the proxy itself.
 pub fn forwarded(data: &[u8]) {
-    if data.len() > INPUT_BYTES_MAX {
+    if data.len() > LONGEST_INPUT_BYTES {
         return;
     }
     let mut sent = HeaderMap::new();

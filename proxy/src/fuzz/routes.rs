@@ -7,7 +7,7 @@ use roadstead_config::{
 };
 use roadstead_runtime::{TriggerBinding, WorkloadId};
 
-use super::INPUT_BYTES_MAX;
+use super::LONGEST_INPUT_BYTES;
 use crate::{metrics::Metrics, route::DynamicRouter};
 
 thread_local! {
@@ -29,7 +29,7 @@ struct Bound {
 /// When the slow router says otherwise, or a host or path is not in its one form.
 pub fn route(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if data.len() > INPUT_BYTES_MAX {
+    if data.len() > LONGEST_INPUT_BYTES {
         return;
     }
     METRICS.with_borrow(|metrics| {
