@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -29,6 +29,9 @@ const CONNECTIONS_MAX: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a connection is kept in all.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Time between two log lines about connections that cannot be accepted.
+const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// What clients may take of the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,7 @@ impl AdminServer {
 }
 
 async fn accept(listener: TcpListener, state: Arc<AdminState>, bounds: Bounds) {
+    let mut logged: Option<Instant> = None;
     let places = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -112,7 +116,10 @@ async fn accept(listener: TcpListener, state: Arc<AdminState>, bounds: Bounds) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept a connection");
+                if logged.is_none_or(|logged| logged.elapsed() >= ACCEPT_LOG_EVERY) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%error, "the admin listener cannot accept connections");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

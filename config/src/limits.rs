@@ -159,6 +159,12 @@ limits! {
     connections_max = 10_000 Count;
     /// Open connections of one client address; of IPv6 the first 64 bits count. Trusted proxies have no such bound.
     connections_per_client_max = 1_000 Count;
+    /// File descriptors that the ingress's connections leave for the rest of the host: files, messaging, the admin
+    /// address, compilers. Where the process may open hardly more than that, connections get half of what it may.
+    descriptors_reserved = 256 Count;
+    /// Memory of the process from which on requests are refused, and a sixteenth beyond which no connection is taken;
+    /// 0: 90 % of what its control group may have, or else the machine has, and all memory of that group counts.
+    memory_admission_bytes = 0 Bytes;
     /// Requests that one connection may carry before it is closed; on HTTP/2 those under way then may finish.
     requests_per_connection_max = 10_000 Count;
     /// Concurrent streams of an HTTP/2 connection.

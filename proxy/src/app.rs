@@ -4,7 +4,7 @@
 mod body;
 mod exchange;
 mod forwarded;
-mod origin;
+pub(crate) mod origin;
 mod record;
 mod request;
 mod response;
@@ -27,6 +27,7 @@ use crate::{
     io::Connection,
     lifecycle::Lifecycle,
     metrics::Metrics,
+    resources::{Memory, Pressure},
     respond::{Answer, Refusal, wants_problem},
     route::DynamicRouter,
 };
@@ -46,6 +47,7 @@ pub(crate) struct Ingress {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Ingress {
@@ -115,6 +117,9 @@ impl Ingress {
         record.route(route.clone());
         if received.length.is_some_and(|length| length > self.limits.body_bytes_max) {
             return Err(Refusal::BodyTooLarge.into());
+        }
+        if self.memory.pressure() > Pressure::None {
+            return Err(Refusal::MemoryPressure.into());
         }
         let target = route.target.clone().ok_or(Refusal::NoReplica)?;
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));

@@ -4,6 +4,8 @@
 mod framing;
 mod gate;
 mod head;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 mod transport;
 
 use std::{
@@ -100,7 +102,7 @@ impl Connection {
         // It is new, so it has none yet.
         let _ = digest.peer_addr.set(Some(SocketAddr::Inet(facts.peer.socket)));
         Self {
-            transport: BufWriter::with_capacity(WRITE_BUFFER_BYTES, transport),
+            transport: BufWriter::with_capacity(0, transport),
             protocols: Protocols::of(&facts),
             inbound: BytesMut::new(),
             phase: Phase::Gate,
@@ -113,6 +115,13 @@ impl Connection {
             digest: Arc::new(digest),
             facts: facts.into_digest(),
         }
+    }
+
+    /// The same with a buffer for a response's writes, for whom there may be one: until its first request is there, a
+    /// connection costs the host as little as it can.
+    pub(crate) fn with_write_buffer(self) -> Self {
+        let transport = BufWriter::with_capacity(WRITE_BUFFER_BYTES, self.transport.into_inner());
+        Self { transport, ..self }
     }
 
     /// The address of the other end.

@@ -8,10 +8,13 @@ mod admit;
 mod app;
 mod clock;
 mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod io;
 mod lifecycle;
 mod listen;
 mod metrics;
+mod resources;
 mod respond;
 mod route;
 mod server;

@@ -3,7 +3,7 @@
 
 mod clients;
 mod h2;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use roadstead_config::{Limits, TrustedProxies};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -22,12 +22,16 @@ use crate::{
     io::{Connection, Next, Transport},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    resources::{self, Memory},
     respond::{Answer, Refusal},
     socket::{ACCEPT_PAUSE, Listener},
     tls::TlsServer,
 };
 use clients::ClientConnection;
 pub(crate) use clients::Clients;
+
+/// Time between two log lines about connections that cannot be accepted.
+const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// What every connection needs.
 pub(crate) struct Serving {
@@ -41,11 +45,12 @@ pub(crate) struct Serving {
     /// The connections that there may be more of, over all addresses.
     pub(crate) free: Arc<Semaphore>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// Places for all connections that there may be.
 pub(crate) fn places(limits: &Limits) -> Arc<Semaphore> {
-    let permits = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let permits = usize::try_from(resources::connections_max(limits)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     Arc::new(Semaphore::new(permits))
 }
 
@@ -67,16 +72,20 @@ impl Rejected {
 /// Takes connections until the host drains; with `tls` they are encrypted.
 pub(crate) async fn accept(listener: Listener, tls: Option<Arc<TlsServer>>, serving: Arc<Serving>) {
     let draining = &serving.lifecycle.draining;
+    let mut logged: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = serving.memory.while_open(|| listener.accept()) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => serving.begin(socket, peer, tls.as_ref()),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if logged.is_none_or(|logged| logged.elapsed() >= ACCEPT_LOG_EVERY) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%error, "connections could not be accepted");
+                }
                 serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -154,7 +163,7 @@ impl Serving {
         let transport = match tls {
             None => Transport::Plain(socket),
             Some(tls) => {
-                let Some((stream, known)) = tls.accept(socket).await else { return };
+                let Some((stream, known)) = Box::pin(tls.accept(socket)).await else { return };
                 facts.tls = Some(known);
                 Transport::Tls(Box::new(stream))
             }
@@ -168,8 +177,10 @@ impl Serving {
                 Next::Closed => return connection.say_goodbye().await,
                 Next::Refused(refusal) => return self.refuse(&mut connection, &refusal).await,
                 Next::H2 => {
-                    return h2::serve(self.proxy.clone(), connection, &self.limits, shutdown).await;
+                    let connection = Box::new(connection.with_write_buffer());
+                    return Box::pin(h2::serve(self.proxy.clone(), connection, &self.limits, shutdown)).await;
                 }
+                Next::H1 if first => connection = Box::new(connection.with_write_buffer()),
                 Next::H1 => {}
             }
             first = false;
@@ -178,7 +189,8 @@ impl Serving {
             session.set_keepalive_reuses_remaining(Some(requests_left));
             // The head is there already: a timer would be for nothing.
             session.set_read_timeout(None);
-            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            // Boxed, so that a connection without a request does not carry the room for one.
+            let Some(reused) = Box::pin(self.proxy.process_new_http(session, &shutdown)).await else { return };
             // The rest of what pingora keeps between requests is ours: it is in the connection.
             let (stream, _) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<Connection>() else { return };

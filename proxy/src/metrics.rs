@@ -161,6 +161,7 @@ const REASONS: &[&str] = &[
     "misdirected",
     "no-route",
     "no-replica",
+    "memory-pressure",
     "trigger-rate",
     "trigger-concurrency",
     "trigger-queue-timeout",

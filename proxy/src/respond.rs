@@ -41,6 +41,8 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The trigger has no running replica.
     NoReplica,
+    /// The host has as much memory in use as it may.
+    MemoryPressure,
     /// The trigger, or its tenant, has as many requests as it may.
     OverLimit(OverLimit),
     /// The call into the workload failed.
@@ -104,6 +106,10 @@ impl From<&Refusal> for Answer {
             Refusal::NoRoute => Self::new(S::NOT_FOUND, "no-route", "no trigger has this host and path"),
             Refusal::NoReplica => {
                 Self::new(S::SERVICE_UNAVAILABLE, "no-replica", "the workload has no running replica; try again later")
+                    .retry()
+            }
+            Refusal::MemoryPressure => {
+                Self::new(S::SERVICE_UNAVAILABLE, "memory-pressure", "the host is short of memory; try again later")
                     .retry()
             }
             Refusal::OverLimit(over) => Self::from(over),

@@ -16,6 +16,7 @@ use crate::{
     lifecycle::Lifecycle,
     listen::{self, Serving},
     metrics::Metrics,
+    resources::{Memory, Pressure},
     route::DynamicRouter,
     socket::{Claimed, ListenAt, ListenError},
     tls::{self, TlsFiles, TlsServer},
@@ -157,12 +158,15 @@ impl HostHandler for HttpServer {
         let draining = &self.lifecycle.draining;
         let (limits, router) = (context.limits.clone(), self.router.clone());
         let tls = files.map(|files| tls::start(files, limits, &context.registry, router, draining.clone()));
+        let memory = Arc::new(Memory::new(&context.limits)?);
+        memory.register(&context.registry)?;
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
             proxies: self.proxies.clone(),
+            memory: memory.clone(),
         };
         let proxy = ingress.into_proxy().map_err(HandlerError::Setup)?;
         let tenants = Tenants::new(&context.limits);
@@ -175,8 +179,12 @@ impl HostHandler for HttpServer {
             lifecycle: self.lifecycle.clone(),
             proxies: self.proxies.clone(),
             proxy_protocol: self.proxy_protocol,
+            memory: memory.clone(),
         });
         let started = Started { serving, tls: tls.transpose()?, tenants };
+        // No connection, so that nobody waits for it.
+        let cut = self.lifecycle.cut.clone();
+        tokio::spawn(async move { memory.watch(cut).await });
         self.started.get_or_init(|| started);
         if self.held { Ok(()) } else { self.open() }
     }
@@ -210,6 +218,14 @@ impl HostHandler for HttpServer {
         drop(self.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.tls_socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.drain(limit).await
+    }
+
+    fn refuses(&self) -> Option<&'static str> {
+        match self.started.get()?.serving.memory.pressure() {
+            Pressure::None => None,
+            Pressure::Refusing => Some("the host is short of memory: requests are refused"),
+            Pressure::Closed => Some("the host is short of memory: no connection is taken"),
+        }
     }
 
     fn address(&self) -> Option<SocketAddr> {

@@ -139,6 +139,11 @@ pub trait HostHandler: Send + Sync + 'static {
     /// many were cut off.
     async fn drain(&self, limit: Duration) -> usize;
 
+    /// Why it takes nothing in for the time being; `None` while it does.
+    fn refuses(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The address that clients reach, once started.
     fn address(&self) -> Option<SocketAddr>;
 

@@ -98,7 +98,9 @@ impl Host {
     /// Why the host cannot do its work just now, one reason for each part; empty when it can.
     pub fn not_ready(&self) -> Vec<String> {
         let plugins = self.foundry.plugins.iter();
-        plugins.filter_map(|plugin| Some(format!("{}: {}", plugin.id(), plugin.readiness().err()?))).collect()
+        let plugins = plugins.filter_map(|plugin| Some(format!("{}: {}", plugin.id(), plugin.readiness().err()?)));
+        let handler = self.handler.as_ref().and_then(|handler| handler.refuses());
+        plugins.chain(handler.map(str::to_owned)).collect()
     }
 
     /// Ends all: no new connection, requests under way finish within `limit`, then workloads and plugins stop.

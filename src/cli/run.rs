@@ -13,6 +13,7 @@ use roadstead_runtime::{
     HandlerError,
     host::{BuildError, Host, HostBuilder},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -124,6 +125,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(orders) => orders,
         Err(code) => return code,
     };
+    raise_descriptors();
     // The one TLS provider of the process; that another is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime) {
@@ -178,6 +180,18 @@ enum Ended {
     Stopped,
     /// Told again, it did not wait for what was under way: shells name that by 128 and the signal's number.
     AtOnce(Told),
+}
+
+/// Lets the process have as many files and sockets open as it may: what it is given at first is meant for programs that
+/// cannot deal with more.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, current = limit.current, "the number of open files stays as it is");
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -33,6 +33,8 @@ pub struct Host {
 #[derive(Clone, Default)]
 pub struct Options {
     flags: Vec<String>,
+    /// Arguments of `ulimit`, by which the shell that starts the host bounds it.
+    ulimit: Option<String>,
     ready_within: Option<Duration>,
     passed: Vec<(String, Arc<TcpListener>)>,
 }
@@ -58,6 +60,11 @@ impl Options {
     /// Longest wait for readiness, where a component takes long to compile.
     pub fn ready_within(self, patience: Duration) -> Self {
         Self { ready_within: Some(patience), ..self }
+    }
+
+    /// Starts the host from a shell that has been told `ulimit ARGUMENTS`.
+    pub fn ulimit(self, arguments: &str) -> Self {
+        Self { ulimit: Some(arguments.to_owned()), ..self }
     }
 
     pub fn nats(self, server: &NatsServer) -> Self {
@@ -97,6 +104,21 @@ fn roadstead_with(passed: &[(String, Arc<TcpListener>)]) -> Command {
     shell
 }
 
+/// The same, started by a shell with less than the test has itself.
+fn under_ulimit(arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {arguments} && exec \"$@\""), "sh"]);
+    let program = roadstead();
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.arg(program.get_program());
+    command
+}
+
 /// Writes a manifest and the components that it names into `folder`.
 pub fn write_application(folder: &Path, manifest: &str) {
     fs::write(folder.join("app.yaml"), manifest).unwrap();
@@ -129,7 +151,10 @@ impl Host {
 
     /// Starts from a manifest elsewhere.
     pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: &Options) -> Self {
-        let mut command = roadstead_with(&options.passed);
+        let mut command = match &options.ulimit {
+            None => roadstead_with(&options.passed),
+            Some(arguments) => under_ulimit(arguments),
+        };
         command.arg("run").arg(manifest).args(["--log-format", "json"]);
         for (name, flag) in [("http", "--http-addr"), ("admin", "--admin-addr")] {
             let passed = options.passed.iter().any(|(passed, _)| passed == name);
@@ -202,8 +227,29 @@ impl Host {
 
     /// Memory of the host's process that is in use, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was in use since [`Host::forget_peak`].
+    pub fn resident_bytes_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    pub fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
+    /// How many files the host may open: the soft limit and the hard one.
+    pub fn open_files_max(&self) -> (u64, u64) {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 

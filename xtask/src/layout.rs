@@ -39,6 +39,11 @@ impl Layout {
         self.root.join("guests")
     }
 
+    /// The cargo workspace of the fuzz targets.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("fuzz")
+    }
+
     /// Where tests find every component, as `<name>.wasm`.
     pub(crate) fn test_guests(&self) -> PathBuf {
         self.target.join("guests")

@@ -6,6 +6,7 @@ mod client;
 mod components;
 mod demo;
 mod deny;
+mod fuzz;
 mod guests;
 mod layout;
 mod process;
@@ -39,6 +40,7 @@ enum Command {
     Demo(demo::Arguments),
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
     Tidy(tidy::Arguments),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&layout, &arguments),
         Command::Test(arguments) => test::run(&layout, &arguments),
         Command::Bench(arguments) => bench::run(&layout, &arguments),
+        Command::Fuzz(arguments) => fuzz::run(&layout, &arguments),
         Command::Tidy(arguments) => tidy::run(&layout, &arguments),
     };
     match outcome {

@@ -66,8 +66,8 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
 }
 
 fn checks_without_a_build(layout: &Layout, times: &mut Times) -> Result<()> {
-    times.step("fmt", "formatting of host and guests", || {
-        for workspace in [layout.root(), &layout.guests()] {
+    times.step("fmt", "formatting of host, guests and fuzz targets", || {
+        for workspace in [layout.root(), &layout.guests(), &layout.fuzz()] {
             process::run(process::cargo(workspace).args(["fmt", "--all", "--check"]))
                 .with_context(|| format!("run `cargo fmt --all` in {}", workspace.display()))?;
         }

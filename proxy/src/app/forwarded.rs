@@ -14,12 +14,13 @@ pub(super) struct Element {
     pub(super) scheme: Option<Scheme>,
 }
 
-/// The elements of all `forwarded` fields from the last to the first; what cannot be read names no client.
+/// The elements of all `forwarded` fields from the last to the first; what cannot be read names no client. A quote that
+/// nobody closes makes the whole field unreadable: whoever opened it wants what a later proxy appends to be his text.
 pub(super) fn elements_backwards(fields: GetAll<'_, HeaderValue>) -> impl Iterator<Item = Element> {
     fields.into_iter().rev().flat_map(|field| {
         let elements: Vec<Element> = match field.to_str() {
-            Ok(text) => unquoted_split(text, b',').map(element).collect(),
-            Err(_) => vec![Element::default()],
+            Ok(text) if quotes_are_closed(text) => unquoted_split(text, b',').map(element).collect(),
+            _ => vec![Element::default()],
         };
         elements.into_iter().rev()
     })
@@ -40,21 +41,41 @@ fn element(text: &str) -> Element {
     element
 }
 
+/// Where in a text with quoted strings one is.
+#[derive(Debug, Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Goes on by a byte; whether it stands outside of quoted strings and is none of their quotes.
+    fn is_outside(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.open => self.escaped = true,
+            b'"' => self.open = !self.open,
+            _ => return !self.open,
+        }
+        false
+    }
+}
+
+fn quotes_are_closed(text: &str) -> bool {
+    let mut quotes = Quotes::default();
+    for byte in text.bytes() {
+        quotes.is_outside(byte);
+    }
+    !quotes.open
+}
+
 /// The parts between separators that are not in a quoted string.
 fn unquoted_split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let (mut quoted, mut escaped) = (false, false);
-        let end = text.bytes().position(|byte| {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                _ => return byte == separator && !quoted,
-            }
-            false
-        });
+        let mut quotes = Quotes::default();
+        let end = text.bytes().position(|byte| quotes.is_outside(byte) && byte == separator);
         let (part, after) = match end.and_then(|end| text.split_at_checked(end)) {
             Some((part, after)) => (part, after.get(1..)),
             None => (text, None),
@@ -104,22 +125,33 @@ mod tests {
         }
     }
 
+    fn found(headers: &HeaderMap) -> Vec<String> {
+        let shown = |Element { client, scheme }: Element| {
+            let client = client.map_or("-".into(), |client| client.to_string());
+            format!("{client} {}", scheme.as_ref().map_or("-", Scheme::as_str))
+        };
+        elements_backwards(headers.get_all("forwarded")).map(shown).collect()
+    }
+
+    #[test]
+    fn an_open_quote_takes_in_nothing_that_a_proxy_appends() {
+        for text in ["for=198.51.100.1;x=\", for=203.0.113.7", "for=198.51.100.1;x=\"\\\", for=\"[2001:db8::1]\""] {
+            let mut headers = HeaderMap::new();
+            headers.append("forwarded", HeaderValue::from_static(text));
+            assert_eq!(found(&headers), ["- -"], "{text}");
+        }
+    }
+
     #[test]
     fn elements_are_read_from_the_last_on() {
         let mut headers = HeaderMap::new();
         for field in [
             "for=192.0.2.1;by=203.0.113.60;proto=HTTP, for=\"[2001:db8::1]:80\"; host=\"a,b;c\\\"\"",
-            "for=unknown;proto=https, FOR = 192.0.2.3 ;proto=ftp, , for=\"_x",
+            "for=unknown;proto=https, FOR = 192.0.2.3 ;proto=ftp, , for=\"_x\"",
         ] {
             headers.append("forwarded", HeaderValue::from_static(field));
         }
         headers.append("forwarded", HeaderValue::from_bytes(b"for=192.0.2.9\xff").unwrap());
-        let found: Vec<String> = elements_backwards(headers.get_all("forwarded"))
-            .map(|Element { client, scheme }| {
-                let client = client.map_or("-".into(), |client| client.to_string());
-                format!("{client} {}", scheme.as_ref().map_or("-", Scheme::as_str))
-            })
-            .collect();
-        assert_eq!(found, ["- -", "- -", "- -", "192.0.2.3 -", "- https", "2001:db8::1 -", "192.0.2.1 http"]);
+        assert_eq!(found(&headers), ["- -", "- -", "- -", "192.0.2.3 -", "- https", "2001:db8::1 -", "192.0.2.1 http"]);
     }
 }

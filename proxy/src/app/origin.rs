@@ -121,7 +121,7 @@ impl Origin {
 
     /// How long the sender itself waits. Anybody may wait for less than the trigger's timeout: a gRPC client says so
     /// in a header of its own, a proxy in Envoy's.
-    pub(super) fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
+    pub(crate) fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
         let of_caller = headers.get(&GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
         let of_proxy = || {
             let milliseconds = headers.get("x-envoy-expected-rq-timeout-ms")?.to_str().ok().and_then(digits)?;

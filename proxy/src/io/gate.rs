@@ -25,8 +25,8 @@ use crate::{clock, facts::ConnectionFacts, respond::Refusal};
 /// How an HTTP/2 client begins (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Room for the head of a common request, read at once.
-const READ_BYTES: usize = 4096;
+/// Room for the head of a common request, read at once. A connection that says little has this and little more.
+const READ_BYTES: usize = 2048;
 
 /// How long a draining host waits for a request on a connection that says nothing: it may be on its way since before
 /// the client could know.
@@ -84,15 +84,18 @@ impl Connection {
                 () = given_up(draining) => return Next::Closed,
             };
             match read {
-                Some(1..) => self.skip_blank_lines(),
+                Some(1..) => _ = self.skip_blank_lines(),
                 _ => return Next::Closed,
             }
         }
         let mut deadline = None;
-        self.skip_blank_lines();
         let mut scanner = HeadScanner::default();
         let may_be_h2 = first && self.protocols != Protocols::H1;
         loop {
+            if self.skip_blank_lines() {
+                // The beginning of one may have been looked at already: it need not come in one piece.
+                scanner = HeadScanner::default();
+            }
             if may_be_h2 && H2_PREFACE.starts_with(self.inbound.get(..H2_PREFACE.len()).unwrap_or(&self.inbound)) {
                 if self.inbound.len() >= H2_PREFACE.len() {
                     self.phase = Phase::Whole;
@@ -121,7 +124,9 @@ impl Connection {
 
     /// Reads what comes until `deadline`, and says how much; nothing is an end. `None` when the time is over.
     async fn read_more(&mut self, deadline: Instant) -> Option<usize> {
-        self.inbound.reserve(READ_BYTES);
+        if self.inbound.spare_capacity_mut().len() < READ_BYTES / 4 {
+            self.inbound.reserve(READ_BYTES);
+        }
         let mut read = pin!(self.transport.get_mut().read_buf(&mut self.inbound));
         let kept = &mut self.patience;
         let mut is_set = false;
@@ -139,11 +144,13 @@ impl Connection {
         .await
     }
 
-    /// Drops empty lines before a request line (RFC 9112, section 2.2).
-    fn skip_blank_lines(&mut self) {
+    /// Drops empty lines before a request line (RFC 9112, section 2.2); whether there were any.
+    fn skip_blank_lines(&mut self) -> bool {
+        let before = self.inbound.len();
         while self.inbound.starts_with(b"\r\n") {
             self.inbound.advance(2);
         }
+        self.inbound.len() < before
     }
 
     /// Whether the head is whole; if so it is released to pingora.

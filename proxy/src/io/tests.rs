@@ -17,7 +17,8 @@ async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, peer) = listener.accept().await.unwrap();
-    (Connection::new(Transport::Plain(socket), ConnectionFacts::plain(peer), &Limits::default()), client)
+    let connection = Connection::new(Transport::Plain(socket), ConnectionFacts::plain(peer), &Limits::default());
+    (connection.with_write_buffer(), client)
 }
 
 #[tokio::test]

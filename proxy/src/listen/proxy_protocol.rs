@@ -21,7 +21,7 @@ const BLOCK_BYTES_MAX: usize = 4 * 1024;
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HeaderError {
+pub(crate) enum HeaderError {
     #[error("the connection ended in its PROXY header")]
     Read(#[from] io::Error),
     #[error("the PROXY header {0}")]
@@ -29,7 +29,7 @@ pub(super) enum HeaderError {
 }
 
 /// Reads the header and nothing more. `None`: the connection is the proxy's own, or it cannot say whose.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
+pub(crate) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
     let mut start = [0; SIGNATURE.len()];
     socket.read_exact(&mut start).await?;
     match start.starts_with(b"PROXY ") {

@@ -1,0 +1,5 @@
+//! What proxies write about where a request comes from. What must hold is in `proxy/src/fuzz.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roadstead_proxy::fuzz::forwarded(data));

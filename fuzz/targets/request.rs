@@ -1,0 +1,5 @@
+//! One request: its head and its chunked body. What must hold is in `proxy/src/fuzz.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roadstead_proxy::fuzz::request(data));
