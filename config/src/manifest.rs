@@ -2,7 +2,14 @@
 //!
 //! Field names and defaults are those of `control.cosmonic.io/v1alpha1` and `runtime.wasmcloud.dev/v1alpha1`.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     HostPattern, ImageReference, InterfaceVersion, Namespace, PackageName, PathMatch, PullPolicy, ResourceName,
@@ -87,13 +94,15 @@ pub struct HttpTrigger {
     pub template: Template,
 }
 
-/// How many requests may come in. `spec.limits` of a trigger is an extension of ours to the published kind.
+/// How many requests may come in, and how large. `spec.limits` of a trigger is an extension of ours to the published kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestLimits {
     /// `requestsPerSecond` and `burst`.
     pub rate: Option<RequestRate>,
     /// Requests that are answered at a time (`concurrentRequests`).
     pub concurrent: Option<NonZeroU32>,
+    /// Size of a request's body, in bytes (`bodyBytes`).
+    pub body_bytes: Option<NonZeroU64>,
 }
 
 /// A rate of requests.

@@ -4,7 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 use roadstead_config::{
     Diagnostic, HostPattern, ImageReference, Limits, ManifestSet, PathMatch, PullPolicy, SourceFile, load,
@@ -159,12 +163,13 @@ fn a_trigger_has_the_limits_that_are_written() {
         );
         let [Document::HttpTrigger(trigger)] = &documents(&text)[..] else { panic!("one trigger") };
         let rate = trigger.limits.rate.map(|rate| (rate.per_second.get(), rate.burst.get()));
-        (rate, trigger.limits.concurrent.map(NonZeroU32::get))
+        (rate, trigger.limits.concurrent.map(NonZeroU32::get), trigger.limits.body_bytes.map(NonZeroU64::get))
     };
-    assert_eq!(limits(""), (None, None));
-    assert_eq!(limits("limits: {}"), (None, None));
-    assert_eq!(limits("limits: {requestsPerSecond: 10}"), (Some((10, 10)), None));
-    assert_eq!(limits("limits: {requestsPerSecond: 10, burst: 3, concurrentRequests: 2}"), (Some((10, 3)), Some(2)));
+    assert_eq!(limits(""), (None, None, None));
+    assert_eq!(limits("limits: {}"), (None, None, None));
+    assert_eq!(limits("limits: {requestsPerSecond: 10}"), (Some((10, 10)), None, None));
+    let all = "limits: {requestsPerSecond: 10, burst: 3, concurrentRequests: 2, bodyBytes: 5000000000}";
+    assert_eq!(limits(all), (Some((10, 3)), Some(2), Some(5_000_000_000)));
 }
 
 #[test]

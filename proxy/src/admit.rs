@@ -157,7 +157,7 @@ impl Tenants {
             let burst = given(limits.tenant_requests_burst_max).unwrap_or(per_second);
             RequestRate { per_second, burst }
         });
-        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max) };
+        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max), body_bytes: None };
         Self { limits, by_namespace: Mutex::default() }
     }
 
@@ -184,7 +184,7 @@ mod tests {
 
     fn share(per_second: u32, burst: u32) -> Arc<Share> {
         let rate = RequestRate { per_second: number(per_second), burst: number(burst) };
-        Share::new(RequestLimits { rate: Some(rate), concurrent: None }).unwrap()
+        Share::new(RequestLimits { rate: Some(rate), ..RequestLimits::default() }).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_place_comes_back() {
-        let limits = RequestLimits { rate: None, concurrent: Some(number(2)) };
+        let limits = RequestLimits { concurrent: Some(number(2)), ..RequestLimits::default() };
         let admission = Admission::new(Share::new(limits), None).unwrap();
         let (one, two) = (admission.enter().unwrap(), admission.enter().unwrap());
         assert_eq!(admission.enter().unwrap_err(), OverLimit::TriggerConcurrency);

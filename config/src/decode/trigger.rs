@@ -1,6 +1,10 @@
 //! `HTTPTrigger.spec`: which requests, how long, and the template that answers them.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use crate::{
     HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath,
@@ -114,17 +118,18 @@ fn no_certificates(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<()> {
 }
 
 fn limits(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<RequestLimits> {
-    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests"])?;
+    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests", "bodyBytes"])?;
     let per_second = d.optional(&m, "requestsPerSecond", at_least_one);
     let burst = d.optional(&m, "burst", at_least_one);
     let concurrent = d.optional(&m, "concurrentRequests", at_least_one);
-    let (per_second, burst, concurrent) = (per_second?, burst?, concurrent?);
+    let body_bytes = d.optional(&m, "bodyBytes", some_bytes);
+    let (per_second, burst, concurrent, body_bytes) = (per_second?, burst?, concurrent?, body_bytes?);
     if let (None, Some(_), Some(at)) = (per_second, burst, m.get("burst")) {
         let problem = d.problem(&at, "a burst without a rate", "requestsPerSecond beside it");
         return Err(d.report(problem));
     }
     let rate = per_second.map(|per_second| RequestRate { per_second, burst: burst.unwrap_or(per_second) });
-    Ok(RequestLimits { rate, concurrent })
+    Ok(RequestLimits { rate, concurrent, body_bytes })
 }
 
 /// A number of the published int32 fields that is not 0: elsewhere 0 stands for a default, here it would close the
@@ -134,6 +139,15 @@ fn at_least_one(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<NonZeroU32> {
     NonZeroU32::new(number).ok_or_else(|| {
         let problem = d.problem(at, at.node.describe(), format!("a whole number from 1 to {INT32_MAX}"));
         d.report(problem.help(Some("leave the field out for no limit".to_owned())))
+    })
+}
+
+/// A number of bytes that is not 0, for the same reason.
+fn some_bytes(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<NonZeroU64> {
+    let number = d.number(at, u64::MAX)?;
+    NonZeroU64::new(number).ok_or_else(|| {
+        let problem = d.problem(at, at.node.describe(), "a whole number of at least 1");
+        d.report(problem.help(Some("leave the field out for the host's own limit".to_owned())))
     })
 }
 

@@ -1,6 +1,10 @@
 //! How many requests a trigger and its tenant may have, and what is said to those beyond.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use roadstead_config::manifest::{RequestLimits, RequestRate};
 use roadstead_runtime::{Dispatch, TriggerBinding};
@@ -18,7 +22,7 @@ fn limited(owner: &str, path: &str, limits: RequestLimits, target: Arc<dyn Dispa
 fn rate(per_second: u32, burst: u32) -> RequestLimits {
     let number = |number| NonZeroU32::new(number).unwrap();
     let rate = RequestRate { per_second: number(per_second), burst: number(burst) };
-    RequestLimits { rate: Some(rate), concurrent: None }
+    RequestLimits { rate: Some(rate), ..RequestLimits::default() }
 }
 
 /// A workload that answers when it is given leave.
@@ -69,7 +73,7 @@ async fn a_trigger_has_so_many_requests_a_second() {
 async fn a_trigger_answers_so_many_at_a_time() {
     let host = Host::start().await;
     let (leave, target) = waiting();
-    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    let limits = RequestLimits { concurrent: Some(NonZeroU32::MIN), ..RequestLimits::default() };
     host.try_bind(limited("team/app", "/", limits, target.clone())).unwrap();
     let mut first = Client::connect(&host).await;
     first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -86,10 +90,33 @@ async fn a_trigger_answers_so_many_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_takes_bodies_of_its_own_size() {
+    let host = Host::with(|limits| limits.body_bytes_max = 1_000).await;
+    host.bind("team/usual", "a.test", "/usual", telling());
+    for (name, bytes) in [("smaller", 100), ("larger", 5_000)] {
+        let limits = RequestLimits { body_bytes: NonZeroU64::new(bytes), ..RequestLimits::default() };
+        host.try_bind(limited(&format!("team/{name}"), &format!("/{name}"), limits, telling())).unwrap();
+    }
+    for (path, most) in [("/usual", 1_000), ("/smaller", 100), ("/larger", 5_000)] {
+        for (bytes, status) in [(most, 200), (most + 1, 413)] {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: a.test\r\n");
+            let body = "x".repeat(bytes);
+            let declared = format!("{head}Content-Length: {bytes}\r\n\r\n{body}");
+            let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{bytes:x}\r\n{body}\r\n0\r\n\r\n");
+            for request in [declared, chunked] {
+                let mut client = Client::connect(&host).await;
+                client.send(request).await;
+                assert_eq!(client.got().await.status, status, "{bytes} bytes to {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_gives_its_place_back() {
     let host = Host::start().await;
     let (leave, target) = waiting();
-    let limits = RequestLimits { rate: None, concurrent: Some(NonZeroU32::MIN) };
+    let limits = RequestLimits { concurrent: Some(NonZeroU32::MIN), ..RequestLimits::default() };
     host.try_bind(limited("team/app", "/", limits, target)).unwrap();
     let mut first = Client::connect(&host).await;
     first.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
