@@ -153,8 +153,10 @@ limits! {
     header_count_max = 100 Count;
     /// Size of a request target.
     target_bytes_max = 16_384 Bytes;
-    /// Size of a request body.
+    /// Size of a request body, where the trigger names none.
     body_bytes_max = 33_554_432 Bytes;
+    /// Largest size of a request body that a trigger may name (`limits.bodyBytes`).
+    trigger_body_bytes_max = 1_073_741_824 Bytes;
     /// Open connections of the ingress.
     connections_max = 10_000 Count;
     /// Open connections of one client address; of IPv6 the first 64 bits count. Trusted proxies have no such bound.

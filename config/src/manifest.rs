@@ -2,7 +2,14 @@
 //!
 //! Field names and defaults are those of `control.cosmonic.io/v1alpha1` and `runtime.wasmcloud.dev/v1alpha1`.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     HostPattern, ImageReference, InterfaceVersion, ManifestPath, Namespace, PackageName, PathMatch, PullPolicy,
@@ -103,7 +110,7 @@ pub struct TriggerCertificate {
     pub place: SourcePlace,
 }
 
-/// How many requests may come in. `spec.limits` of a trigger is an extension of ours to the published kind.
+/// How many requests may come in, and how large. `spec.limits` of a trigger is an extension of ours to the published kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestLimits {
     /// `requestsPerSecond` and `burst`.
@@ -112,6 +119,8 @@ pub struct RequestLimits {
     pub concurrent: Option<NonZeroU32>,
     /// `queuedRequests` and `queueTimeout`; only beside `concurrent`. `None`: what is beyond it is refused at once.
     pub queue: Option<RequestQueue>,
+    /// Size of a request's body, in bytes (`bodyBytes`).
+    pub body_bytes: Option<NonZeroU64>,
 }
 
 /// Where requests wait for one of the places that `concurrentRequests` bounds. First in, first out.

@@ -4,11 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 use roadstead_config::{
     Diagnostic, HostPattern, ImageReference, Limits, ManifestSet, PathMatch, PullPolicy, SourceFile, load,
-    manifest::{DeployPolicy, Document, HttpTrigger, VolumeSource, WorkloadDeployment},
+    manifest::{DeployPolicy, Document, HttpTrigger, RequestLimits, VolumeSource, WorkloadDeployment},
 };
 
 #[path = "manifests/hostile.rs"]
@@ -152,15 +156,18 @@ fn a_trigger_has_defaults() {
 
 #[test]
 fn a_trigger_has_the_limits_that_are_written() {
-    let limits = |written: &str| {
+    let read = |written: &str| {
         let text = format!(
             "apiVersion: control.cosmonic.io/v1alpha1\nkind: HTTPTrigger\nmetadata: {{name: a}}\nspec:\n  ingress: \
              {{host: a.test}}\n  {written}\n  template: {{spec: {{components: [{{name: c, image: file:c.wasm}}]}}}}\n"
         );
         let [Document::HttpTrigger(trigger)] = &documents(&text)[..] else { panic!("one trigger") };
-        let rate = trigger.limits.rate.map(|rate| (rate.per_second.get(), rate.burst.get()));
-        let queue = trigger.limits.queue.map(|queue| (queue.requests.get(), queue.wait.as_secs()));
-        (rate, trigger.limits.concurrent.map(NonZeroU32::get), queue)
+        trigger.limits
+    };
+    let limits = |written: &str| {
+        let RequestLimits { rate, concurrent, queue, .. } = read(written);
+        let rate = rate.map(|rate| (rate.per_second.get(), rate.burst.get()));
+        (rate, concurrent.map(NonZeroU32::get), queue.map(|queue| (queue.requests.get(), queue.wait.as_secs())))
     };
     assert_eq!(limits(""), (None, None, None));
     assert_eq!(limits("limits: {}"), (None, None, None));
@@ -170,6 +177,8 @@ fn a_trigger_has_the_limits_that_are_written() {
     let queue = |rest: &str| limits(&format!("limits: {{concurrentRequests: 2, queuedRequests: 7{rest}}}"));
     assert_eq!(queue(""), (None, Some(2), Some((7, 30))));
     assert_eq!(queue(", queueTimeout: 5s"), (None, Some(2), Some((7, 5))));
+    let RequestLimits { body_bytes, .. } = read("limits: {bodyBytes: 5000000000}");
+    assert_eq!(body_bytes.map(NonZeroU64::get), Some(5_000_000_000));
 }
 
 #[test]

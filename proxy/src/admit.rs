@@ -111,7 +111,7 @@ pub(crate) struct Share {
 impl Share {
     /// `None` where the limits are none.
     pub(crate) fn new(limits: RequestLimits) -> Option<Arc<Self>> {
-        let RequestLimits { rate, concurrent, queue } = limits;
+        let RequestLimits { rate, concurrent, queue, .. } = limits;
         let places = concurrent.map(|max| Places::new(max, queue));
         let share = || Arc::new(Self { limits, rate: rate.map(Rate::new), places });
         (limits != RequestLimits::default()).then(share)
@@ -215,7 +215,7 @@ impl Tenants {
         });
         let wait = Duration::from_millis(limits.tenant_requests_wait_ms);
         let queue = given(limits.tenant_requests_waiting_max).map(|requests| RequestQueue { requests, wait });
-        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max), queue };
+        let limits = RequestLimits { rate, concurrent: given(limits.tenant_requests_max), queue, body_bytes: None };
         Self { limits, shares: Mutex::default() }
     }
 
@@ -243,7 +243,7 @@ mod tests {
     const QUEUE: RequestQueue = RequestQueue { requests: NonZeroU32::MIN, wait: Duration::from_secs(5) };
 
     fn admission(concurrent: u32, queue: Option<RequestQueue>, rate: Option<RequestRate>) -> Admission {
-        let limits = RequestLimits { rate, concurrent: NonZeroU32::new(concurrent), queue };
+        let limits = RequestLimits { rate, concurrent: NonZeroU32::new(concurrent), queue, ..RequestLimits::default() };
         Admission::new(Share::new(limits), None).unwrap()
     }
 

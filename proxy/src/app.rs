@@ -115,7 +115,8 @@ impl Ingress {
         }
         let route = self.router.find(&received.host, received.uri.path()).ok_or(Refusal::NoRoute)?;
         record.route(route.clone());
-        if received.length.is_some_and(|length| length > self.limits.body_bytes_max) {
+        let body_bytes_max = route.body_bytes_max.unwrap_or(self.limits.body_bytes_max);
+        if received.length.is_some_and(|length| length > body_bytes_max) {
             return Err(Refusal::BodyTooLarge.into());
         }
         if self.memory.pressure() > Pressure::None {
@@ -131,7 +132,7 @@ impl Ingress {
             session.write_continue_response().await.map_err(|_| Failure::Broken("client-gone"))?;
             session.set_keepalive(keepalive);
         }
-        let exchange = Exchange::new(session, &self.limits, &self.lifecycle, call.deadline);
+        let exchange = Exchange::new(session, &self.limits, body_bytes_max, &self.lifecycle, call.deadline);
         exchange.run(entry, &*target, received, call, record).await
     }
 

@@ -6,12 +6,13 @@ mod trie;
 use std::{
     collections::HashMap,
     fmt,
+    num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind};
+use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind, manifest::RequestLimits};
 use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
 
 use crate::{
@@ -65,6 +66,8 @@ struct Host {
 pub(crate) struct Route {
     pub(crate) owner: WorkloadId,
     pub(crate) timeout: Duration,
+    /// Size of a request's body, where the trigger names one.
+    pub(crate) body_bytes_max: Option<u64>,
     /// `None` where neither the trigger nor its tenant has limits of requests.
     pub(crate) admission: Option<Admission>,
     /// `None` while no replica runs.
@@ -114,12 +117,22 @@ impl DynamicRouter {
             table.remove(claim);
         }
         let TriggerBinding { owner, host, paths, timeout, limits, target, certificate: _ } = binding;
+        let body_bytes_max = limits.body_bytes.map(NonZeroU64::get);
+        // What is counted, and goes on where it is.
+        let limits = RequestLimits { body_bytes: None, ..limits };
         // Limits that stay the same go on where they are: a deployment does not give a burst away.
         let share = owners.get(&owner).and_then(|claim| claim.share.clone()).filter(|share| share.limits() == limits);
         let share = share.or_else(|| Share::new(limits));
         let admission = Admission::new(share.clone(), tenant);
         let metrics_of_owner = metrics.trigger(&owner);
-        let route = Arc::new(Route { metrics: metrics_of_owner, owner: owner.clone(), timeout, admission, target });
+        let route = Arc::new(Route {
+            metrics: metrics_of_owner,
+            owner: owner.clone(),
+            timeout,
+            body_bytes_max,
+            admission,
+            target,
+        });
         if let Err(error) = table.insert(&host, &paths, &route) {
             if !owners.contains_key(&owner) {
                 metrics.forget(&owner);
@@ -233,8 +246,6 @@ fn path_place(path: &PathMatch) -> (impl Iterator<Item = &str>, Reach) {
 
 #[cfg(test)]
 mod tests {
-    use roadstead_config::manifest::RequestLimits;
-
     use super::*;
 
     struct Bench {

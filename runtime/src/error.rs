@@ -155,6 +155,11 @@ pub enum DeployError {
         max: u64,
         limit: &'static str,
     },
+    #[error(
+        "{place}: limits.bodyBytes is {found}, more than the {max} bytes that a trigger of this host may name \
+         (trigger_body_bytes_max)"
+    )]
+    TriggerBody { place: SourcePlace, found: u64, max: u64 },
     #[error("{place}: component {component} cannot be started: {detail}")]
     Start { component: String, place: SourcePlace, detail: String },
     #[error("{place}: {message}")]

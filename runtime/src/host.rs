@@ -7,7 +7,7 @@ mod builder;
 mod request;
 mod status;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, sync::PoisonError, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, sync::PoisonError, time::Duration};
 
 use async_trait::async_trait;
 use prometheus::Registry;
@@ -227,6 +227,10 @@ impl Host {
                 reason: "this host has no HTTP address; start it with --http-addr",
             });
         };
+        let max = self.limits.trigger_body_bytes_max;
+        if let Some(found) = trigger.limits.body_bytes.map(NonZeroU64::get).filter(|found| *found > max) {
+            return Err(DeployError::TriggerBody { place: trigger.place.clone(), found, max });
+        }
         let binding = TriggerBinding {
             owner: id.clone(),
             host: trigger.host.clone(),

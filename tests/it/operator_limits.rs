@@ -160,6 +160,28 @@ async fn a_request_to_a_worker_waits_as_long_as_the_operator_says() {
 }
 
 #[tokio::test]
+async fn a_trigger_names_bodies_as_large_as_the_operator_says() {
+    let of = |name: &str, bytes: u64| {
+        let app = trigger(name, &format!("{name}.test"), "bulk-http");
+        app.limits(&format!("{{bodyBytes: {bytes}}}")).yaml()
+    };
+    let limits = ["body_bytes_max=1000", "trigger_body_bytes_max=2000"];
+    let host = host_with(&limits, &(of("large", 2_000) + &of("greedy", 2_001)));
+    let post = async |host_name: &str, bytes: usize| {
+        host.client(host_name).post("/count").body(vec![b'x'; bytes]).send().await.status
+    };
+    assert_eq!(post("large.test", 2_000).await, StatusCode::OK);
+    assert_eq!(post("large.test", 2_001).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(post("probe.test", 1_001).await, StatusCode::PAYLOAD_TOO_LARGE);
+    let large = host.workload("large").await;
+    assert_eq!((&large["state"], &large["trigger"]["body_bytes"]), (&"WORKLOAD_STATE_RUNNING".into(), &2_000.into()));
+    let greedy = host.workload("greedy").await;
+    assert_eq!(greedy["state"], "WORKLOAD_STATE_ERROR", "{greedy}");
+    let reason = greedy["reason"].as_str().unwrap();
+    assert!(reason.contains("limits.bodyBytes is 2001, more than the 2000 bytes"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_drain_takes_as_long_as_the_operator_says() {
     let mut host = host_with(&["drain_timeout_ms=200"], "");
     // It would be done within the default.

@@ -51,8 +51,8 @@ async fn a_crowd_leaves_the_host_the_descriptors_that_it_needs() {
     host.wait_for_metric("roadstead_http_connections", &[], 200.0).await;
     let refused = async |reason: &str| host.metric("roadstead_http_connections_refused_total", &[reason]).await;
     assert!(crowd.len() >= CONNECTIONS / 2, "{}", crowd.len());
-    let others = (crowd.len() - 200) as f64;
-    eventually("the others are refused", async || (refused("connections-max").await >= others).then_some(())).await;
+    // How many of the others come to the host depends on the kernel: it drops those for which its backlog has no room.
+    eventually("others are refused", async || (refused("connections-max").await >= 100.0).then_some(())).await;
     assert_eq!(refused("accept-failed").await, 0.0);
     assert!(host.open_files() < 300, "{}", host.open_files());
     // A manifest's component is a file, compiling it takes pipes: the rest of the host has what it needs.

@@ -1,6 +1,10 @@
 //! `HTTPTrigger.spec`: which requests, how long, and the template that answers them.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use crate::{
     HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath,
@@ -20,6 +24,8 @@ use crate::{
 };
 
 const FIELDS: &[&str] = &["ingress", "timeout", "limits", "replicas", "deployPolicy", "hostSelector", "template"];
+const LIMITS: &[&str] =
+    &["requestsPerSecond", "burst", "concurrentRequests", "queuedRequests", "queueTimeout", "bodyBytes"];
 /// What a host is, for messages.
 pub(crate) const HOST: &str = "a host name, *.SUFFIX or *";
 /// What a duration is, for messages.
@@ -126,19 +132,20 @@ fn certificate(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<TriggerCertificate> 
 }
 
 fn limits(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<RequestLimits> {
-    let m = d.mapping(at, &["requestsPerSecond", "burst", "concurrentRequests", "queuedRequests", "queueTimeout"])?;
+    let m = d.mapping(at, LIMITS)?;
     let per_second = d.optional(&m, "requestsPerSecond", at_least_one);
     let burst = d.optional(&m, "burst", at_least_one);
     let concurrent = d.optional(&m, "concurrentRequests", at_least_one);
     let queued = d.optional(&m, "queuedRequests", at_least_one);
     let wait = d.optional(&m, "queueTimeout", duration);
+    let body_bytes = d.optional(&m, "bodyBytes", some_bytes);
     let (per_second, burst, concurrent, queued, wait) = (per_second?, burst?, concurrent?, queued?, wait?);
     needs(d, &m, "burst", "requestsPerSecond")?;
     needs(d, &m, "queuedRequests", "concurrentRequests")?;
     needs(d, &m, "queueTimeout", "queuedRequests")?;
     let rate = per_second.map(|per_second| RequestRate { per_second, burst: burst.unwrap_or(per_second) });
     let queue = queued.map(|requests| RequestQueue { requests, wait: wait.unwrap_or(QUEUE_TIMEOUT_DEFAULT) });
-    Ok(RequestLimits { rate, concurrent, queue })
+    Ok(RequestLimits { rate, concurrent, queue, body_bytes: body_bytes? })
 }
 
 /// Refuses a field that says something about another, which is not there.
@@ -155,6 +162,15 @@ fn at_least_one(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<NonZeroU32> {
     NonZeroU32::new(number).ok_or_else(|| {
         let problem = d.problem(at, at.node.describe(), format!("a whole number from 1 to {INT32_MAX}"));
         d.report(problem.help(Some("leave the field out for no limit".to_owned())))
+    })
+}
+
+/// A number of bytes that is not 0, for the same reason.
+fn some_bytes(d: &mut Decoder<'_>, at: &At<'_>) -> Decoded<NonZeroU64> {
+    let number = d.number(at, u64::MAX)?;
+    NonZeroU64::new(number).ok_or_else(|| {
+        let problem = d.problem(at, at.node.describe(), "a whole number of at least 1");
+        d.report(problem.help(Some("leave the field out for the host's own limit".to_owned())))
     })
 }
 

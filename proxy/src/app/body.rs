@@ -44,13 +44,18 @@ pub(super) struct Pump {
 
 impl Pump {
     /// The two ends of the body of the session's request. `length` is what the client declared.
-    pub(super) fn new(session: &mut Session, length: Option<u64>, limits: &Limits) -> (Self, RequestBody) {
+    pub(super) fn new(
+        session: &mut Session,
+        length: Option<u64>,
+        bytes_max: u64,
+        limits: &Limits,
+    ) -> (Self, RequestBody) {
         let mut pump = Self {
             end: None,
             pieces: None,
             held: None,
             bytes: 0,
-            bytes_max: limits.body_bytes_max,
+            bytes_max,
             idle: Duration::from_millis(limits.body_idle_ms),
             waiting_since: None,
         };

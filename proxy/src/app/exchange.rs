@@ -56,6 +56,7 @@ impl From<CallError> for Failure {
 pub(super) struct Exchange<'a> {
     session: &'a mut Session,
     limits: &'a Limits,
+    body_bytes_max: u64,
     lifecycle: &'a Lifecycle,
     deadline: Instant,
 }
@@ -64,10 +65,11 @@ impl<'a> Exchange<'a> {
     pub(super) fn new(
         session: &'a mut Session,
         limits: &'a Limits,
+        body_bytes_max: u64,
         lifecycle: &'a Lifecycle,
         deadline: Instant,
     ) -> Self {
-        Self { session, limits, lifecycle, deadline }
+        Self { session, limits, body_bytes_max, lifecycle, deadline }
     }
 
     /// Runs the exchange to its end, from the request's turn on where it has to wait for one. Meanwhile its body comes
@@ -81,7 +83,7 @@ impl<'a> Exchange<'a> {
         record: &mut Record,
     ) -> Result<(), Failure> {
         let asked = Asked::new(&received.method, self.session.req_header().version);
-        let (mut pump, body) = Pump::new(self.session, received.length, self.limits);
+        let (mut pump, body) = Pump::new(self.session, received.length, self.body_bytes_max, self.limits);
         let mut request = http::Request::new(body);
         *request.method_mut() = received.method;
         *request.uri_mut() = received.uri;

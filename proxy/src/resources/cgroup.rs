@@ -15,8 +15,8 @@ pub(super) struct MemoryGroup {
     pub(super) limit_bytes: u64,
     current: PathBuf,
     statistics: PathBuf,
-    /// The name of what the kernel takes back before it kills anybody.
-    reclaimable: &'static str,
+    /// The names of the file cache, which the kernel takes back before it kills anybody.
+    file_cache: [&'static str; 2],
 }
 
 impl MemoryGroup {
@@ -49,7 +49,7 @@ impl MemoryGroup {
             limit_bytes: limit(&folder.join("memory.max"))?,
             current: folder.join("memory.current"),
             statistics: folder.join("memory.stat"),
-            reclaimable: "inactive_file",
+            file_cache: ["inactive_file", "active_file"],
         })
     }
 
@@ -58,20 +58,21 @@ impl MemoryGroup {
             limit_bytes: limit(&folder.join("memory.limit_in_bytes"))?,
             current: folder.join("memory.usage_in_bytes"),
             statistics: folder.join("memory.stat"),
-            reclaimable: "total_inactive_file",
+            file_cache: ["total_inactive_file", "total_active_file"],
         })
     }
 
-    /// What the group has, without what the kernel takes back by itself where it is at least `mark`: telling that apart
-    /// costs more.
+    /// What the group has, without its file cache where it is at least `mark`: telling that apart costs more.
     pub(super) fn used_bytes(&self, mark: u64) -> Option<u64> {
         let current = number(&self.current)?;
         if current < mark {
             return Some(current);
         }
         let statistics = fs::read_to_string(&self.statistics).unwrap_or_default();
-        let named = statistics.lines().find_map(|line| line.strip_prefix(self.reclaimable)?.trim().parse().ok());
-        Some(current.saturating_sub(named.unwrap_or(0)))
+        let fields = statistics.lines().filter_map(|line| line.split_once(' '));
+        let of_cache = fields.filter(|(name, _)| self.file_cache.contains(name));
+        let cache = of_cache.filter_map(|(_, bytes)| bytes.parse::<u64>().ok()).fold(0, u64::saturating_add);
+        Some(current.saturating_sub(cache))
     }
 }
 
@@ -103,7 +104,7 @@ mod tests {
         write(&root.path().join("pods"), &[("memory.stat", "anon 700\ninactive_file 150\nactive_file 50\n")]);
         let group = MemoryGroup::find_under(root.path(), "1:cpu:/x\n0::/pods/one\n").unwrap();
         assert_eq!(group.limit_bytes, 1000);
-        assert_eq!((group.used_bytes(901), group.used_bytes(900)), (Some(900), Some(750)));
+        assert_eq!((group.used_bytes(901), group.used_bytes(900)), (Some(900), Some(700)));
         assert_eq!(MemoryGroup::find_under(root.path(), "0::/\n"), None);
     }
 

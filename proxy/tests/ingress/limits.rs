@@ -1,6 +1,10 @@
 //! How many requests a trigger and its tenant may have, and what is said to those beyond.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use roadstead_config::manifest::{RequestLimits, RequestQueue, RequestRate};
 use roadstead_runtime::{Dispatch, TriggerBinding};
@@ -90,6 +94,29 @@ async fn a_trigger_answers_so_many_at_a_time() {
     assert_eq!(first.got().await.text(), "done");
     host.metric_becomes(r#"roadstead_http_requests_in_flight{namespace="team",trigger="app"}"#, 0.0).await;
     assert_eq!(second.get("/").await.text(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_takes_bodies_of_its_own_size() {
+    let host = Host::with(|limits| limits.body_bytes_max = 1_000).await;
+    host.bind("team/usual", "a.test", "/usual", telling());
+    for (name, bytes) in [("smaller", 100), ("larger", 5_000)] {
+        let limits = RequestLimits { body_bytes: NonZeroU64::new(bytes), ..RequestLimits::default() };
+        host.try_bind(limited(&format!("team/{name}"), &format!("/{name}"), limits, telling())).unwrap();
+    }
+    for (path, most) in [("/usual", 1_000), ("/smaller", 100), ("/larger", 5_000)] {
+        for (bytes, status) in [(most, 200), (most + 1, 413)] {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: a.test\r\n");
+            let body = "x".repeat(bytes);
+            let declared = format!("{head}Content-Length: {bytes}\r\n\r\n{body}");
+            let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{bytes:x}\r\n{body}\r\n0\r\n\r\n");
+            for request in [declared, chunked] {
+                let mut client = Client::connect(&host).await;
+                client.send(request).await;
+                assert_eq!(client.got().await.status, status, "{bytes} bytes to {path}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! What a host tells about itself, as `/status` prints it.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::Serialize;
 
@@ -68,6 +68,8 @@ pub struct TriggerStatus {
     pub burst: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrent_requests: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
 }
 
 /// One component of a workload.
@@ -140,6 +142,7 @@ impl WorkloadStatus {
             requests_per_second: trigger.limits.rate.map(|rate| rate.per_second.get()),
             burst: trigger.limits.rate.map(|rate| rate.burst.get()),
             concurrent_requests: trigger.limits.concurrent.map(NonZeroU32::get),
+            body_bytes: trigger.limits.body_bytes.map(NonZeroU64::get),
         });
         let pool_of = |name: &str| {
             let components = &entry.running.as_ref()?.components;
