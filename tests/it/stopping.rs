@@ -83,6 +83,14 @@ async fn a_second_signal_ends_the_host_at_once() {
     }
 }
 
+/// A free port that the kernel gives to nobody who does not name it: between this look and the host's start, it goes to
+/// no other test's connection.
+fn free_address() -> SocketAddr {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let first = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    ([127, 0, 0, 1], (first..).find(free).unwrap()).into()
+}
+
 #[tokio::test]
 async fn a_signal_while_the_host_starts_ends_the_start_at_once() {
     const LOOPS: &str = "(component
@@ -93,7 +101,7 @@ async fn a_signal_while_the_host_starts_ends_the_start_at_once() {
         fs::write(folder.path().join("made-loops.wasm"), wat::parse_str(LOOPS).unwrap()).unwrap();
         let loops = worker("loops", "probe.work", &["poolSize: 1"]).replace("file:probe-worker", "file:made-loops");
         write_application(folder.path(), &loops);
-        let admin: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let admin = free_address();
         let mut command = roadstead();
         command.arg("run").arg(folder.path().join("app.yaml")).args(["--http-addr", "127.0.0.1:0"]);
         command.args(["--admin-addr", &admin.to_string(), "--limit", "start_timeout_ms=20000"]);
