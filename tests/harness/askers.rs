@@ -3,10 +3,11 @@
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    io,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
 };
 
@@ -21,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -149,6 +150,14 @@ struct Asker {
     manner: Manner,
     tally: Arc<Tally>,
     sender: Option<Sender>,
+    from: Ipv4Addr,
+}
+
+/// An address of this machine for each client: the ports that thousands of connections use up are those of its own.
+fn own_address() -> Ipv4Addr {
+    static CLIENTS: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
 }
 
 impl Asker {
@@ -162,7 +171,7 @@ impl Asker {
             config.alpn_protocols = vec![protocol.to_vec()];
             Arc::new(config)
         });
-        Self { target: target.clone(), tls, manner, tally, sender: None }
+        Self { target: target.clone(), tls, manner, tally, sender: None, from: own_address() }
     }
 
     async fn run(mut self) {
@@ -205,8 +214,7 @@ impl Asker {
             self.sender = None;
         }
         if self.sender.is_none() {
-            let socket = match timeout(PATIENCE, TcpStream::connect(self.target.address)).await.expect("no connection")
-            {
+            let socket = match timeout(PATIENCE, self.connect()).await.expect("no connection") {
                 Ok(socket) => socket,
                 Err(_) if self.tally.may_refuse.load(Ordering::Relaxed) => return None,
                 Err(error) => panic!("refused: {:?}: {error}", self.manner),
@@ -226,6 +234,13 @@ impl Asker {
             self.sender = Some(sender);
         }
         self.sender.as_mut()
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((self.from, 0).into())?;
+        socket.connect(self.target.address).await
     }
 
     async fn begin(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Sender {
