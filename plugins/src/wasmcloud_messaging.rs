@@ -244,7 +244,7 @@ impl HostPlugin for Messaging {
         let group = queue_group(&bound.config.consumer_group, component.workload(), component.name().as_str());
         let mut intake = Intake::new(component, bound.clone())?;
         for pattern in &bound.config.subscriptions {
-            let subscribed = bound.broker.subscribe(pattern, group.as_ref(), &bound.limits);
+            let subscribed = bound.broker.subscribe(pattern, group.as_ref(), &bound.limits, &bound.metrics.waiting);
             let within = Duration::from_millis(bound.limits.broker_call_ms);
             let subscription = tokio::time::timeout(within, subscribed)
                 .await

@@ -16,7 +16,7 @@ use crate::{
     Call, CallError, InstanceState, WorkloadId,
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
-    lanes::InLane,
+    lanes::{Entrance, InLane},
     metrics::ComponentSeries,
     plan::ComponentPlan,
     plugin::BoundState,
@@ -30,6 +30,7 @@ pub struct ComponentHandle {
     pub(crate) metrics: ComponentSeries,
     fresh_places: Arc<Gate>,
     pool: Option<Pool>,
+    background: Arc<Entrance>,
 }
 
 /// The future of a call into a guest, as [`ComponentHandle::call`] takes it.
@@ -54,6 +55,7 @@ impl ComponentHandle {
         metrics.pool_size.set(pool.map_or(0, |bounds| i64::try_from(bounds.size.get()).unwrap_or(i64::MAX)));
         Self {
             fresh_places: Gate::new(shared.limits.workload_instances_max),
+            background: shared.background.entrance(&plan.workload.namespace),
             plan,
             shared,
             metrics,
@@ -135,7 +137,7 @@ impl ComponentHandle {
     /// Runs a task that calls into the component where it disturbs nobody: where its caller is, and in the background
     /// once a call keeps its thread for long.
     pub fn in_lane<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> InLane<T> {
-        InLane::new(&self.shared.background, &self.plan.long_runs, task)
+        InLane::new(&self.background, &self.plan.long_runs, task)
     }
 
     async fn call_fresh<T, F>(&self, call: Call, work: F) -> Result<T, CallError>

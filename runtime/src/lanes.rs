@@ -1,21 +1,28 @@
 //! Two lanes for the work of guests. A call begins in the task that waits for it, which costs nothing; a call that keeps
 //! its thread for long goes on in the background lane, whose threads come second to all others, so that calls that are
-//! soon done do not queue behind it. It knows neither what is called nor why.
+//! soon done do not queue behind it. There tenants take turns. It knows neither what is called nor why.
+
+mod turns;
 
 use std::{
     cell::Cell,
     io,
     pin::Pin,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use futures::future::BoxFuture;
+use roadstead_config::Namespace;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cpu::thread_time;
+use turns::{Turn, Turns};
 
 /// How much the background lane gives way on a core that others want too: a thread with this `nice` value gets about a
 /// tenth of it (sched(7)). All of what is left over is its own.
@@ -60,13 +67,23 @@ struct Resumed {
     /// Processor time of its polls that lasted, the one under way included once it was looked at.
     ran: Duration,
     long: bool,
+    /// A tick met it: it goes on as soon as it may.
+    interrupted: bool,
 }
 
 /// The threads of the background lane, as many as there are cores.
 pub(crate) struct BackgroundLane {
     handle: Handle,
+    turns: Arc<Turns>,
     /// `None` once dropped.
     runtime: Option<Runtime>,
+}
+
+/// One tenant's way into the background lane.
+pub(crate) struct Entrance {
+    threads: Handle,
+    turns: Arc<Turns>,
+    tenant: Namespace,
 }
 
 impl BackgroundLane {
@@ -79,9 +96,19 @@ impl BackgroundLane {
                 // Without it the lane is one like the other.
                 let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
             })
+            // A poll here is a whole tick as a rule. What comes from outside, a call or the word that a wait is over, is
+            // looked for after each, not after the usual sixty.
+            .global_queue_interval(1)
+            .event_interval(1)
             .enable_all()
             .build()?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        let turns = Arc::new(Turns::new(runtime.metrics().num_workers()));
+        Ok(Self { handle: runtime.handle().clone(), turns, runtime: Some(runtime) })
+    }
+
+    /// The way in for the calls of `tenant`.
+    pub(crate) fn entrance(&self, tenant: &Namespace) -> Arc<Entrance> {
+        Arc::new(Entrance { threads: self.handle.clone(), turns: self.turns.clone(), tenant: tenant.clone() })
     }
 }
 
@@ -112,6 +139,8 @@ impl LongRuns {
     /// Looks at the guest that this thread runs.
     pub(crate) fn look(&self) {
         let (Some(mut resumed), Some(sample)) = (RESUMED.get(), SAMPLE.get()) else { return };
+        resumed.interrupted = true;
+        RESUMED.set(Some(resumed));
         let now = Sample::take();
         let ran = now.processor_time_since(resumed.since, sample);
         // A tick may meet a guest that has just been resumed: many of these are not one that runs for long.
@@ -145,7 +174,7 @@ pub struct LaneError(#[from] tokio::task::JoinError);
 #[must_use = "a call does nothing unless it is waited for"]
 pub struct InLane<T> {
     place: Place<T>,
-    background: Handle,
+    background: Arc<Entrance>,
     /// As in [`Resumed`].
     ran: Duration,
 }
@@ -157,13 +186,16 @@ enum Place<T> {
 }
 
 impl<T: Send + 'static> InLane<T> {
-    pub(crate) fn new(lane: &BackgroundLane, runs: &LongRuns, task: impl Future<Output = T> + Send + 'static) -> Self {
-        let background = lane.handle.clone();
+    pub(crate) fn new(
+        background: &Arc<Entrance>,
+        runs: &LongRuns,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
         let place = match runs.expected() {
-            true => Place::Background(move_to(&background, Box::pin(task))),
+            true => Place::Background(move_to(background, Box::pin(task))),
             false => Place::Here(Box::pin(task)),
         };
-        Self { place, background, ran: Duration::ZERO }
+        Self { place, background: background.clone(), ran: Duration::ZERO }
     }
 }
 
@@ -173,8 +205,8 @@ impl<T: Send + 'static> Future for InLane<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Place::Here(task) = &mut this.place {
-            let (polled, long) = watched(&mut this.ran, || task.as_mut().poll(cx));
-            if polled.is_ready() || !long {
+            let (polled, was) = watched(&mut this.ran, || task.as_mut().poll(cx));
+            if polled.is_ready() || !was.long {
                 return polled.map(Ok);
             }
         }
@@ -189,14 +221,27 @@ impl<T: Send + 'static> Future for InLane<T> {
     }
 }
 
-fn move_to<T: Send + 'static>(background: &Handle, mut task: BoxFuture<'static, T>) -> AbortOnDropHandle<T> {
+fn move_to<T: Send + 'static>(background: &Entrance, mut task: BoxFuture<'static, T>) -> AbortOnDropHandle<T> {
     let mut ran = Duration::ZERO;
-    let watched = std::future::poll_fn(move |cx| watched(&mut ran, || task.as_mut().poll(cx)).0);
-    AbortOnDropHandle::new(background.spawn(watched))
+    let mut turn = Turn::new(&background.turns, &background.tenant);
+    let in_turn = std::future::poll_fn(move |cx| {
+        ready!(turn.poll_taken(cx));
+        let (polled, was) = watched(&mut ran, || task.as_mut().poll(cx));
+        turn.end(polled.is_pending() && was.interrupted, cx.waker());
+        polled
+    });
+    AbortOnDropHandle::new(background.threads.spawn(in_turn))
 }
 
-/// Polls a call such that [`LongRuns::look`] sees how long it has run; also says whether that was long.
-fn watched<T>(ran: &mut Duration, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+/// How a guest has been while it was polled.
+#[derive(Default)]
+struct Was {
+    long: bool,
+    interrupted: bool,
+}
+
+/// Polls a call such that [`LongRuns::look`] sees how long it has run; also says how that was.
+fn watched<T>(ran: &mut Duration, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Was) {
     /// Puts back what was there, also after a panic.
     struct Restore(Option<Resumed>);
     impl Drop for Restore {
@@ -208,18 +253,25 @@ fn watched<T>(ran: &mut Duration, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, b
     if SAMPLE.get().is_none_or(|sample| since.duration_since(sample.taken) >= SAMPLE_EVERY) {
         SAMPLE.set(Some(Sample { taken: since, had: thread_time() }));
     }
-    let _outer = Restore(RESUMED.replace(Some(Resumed { since, ran: *ran, long: false })));
+    let begins = Resumed { since, ran: *ran, long: false, interrupted: false };
+    let _outer = Restore(RESUMED.replace(Some(begins)));
     let polled = poll();
-    let resumed = RESUMED.get();
-    *ran = resumed.map_or(*ran, |resumed| resumed.ran);
-    (polled, resumed.is_some_and(|resumed| resumed.long))
+    let Some(resumed) = RESUMED.get() else { return (polled, Was::default()) };
+    *ran = resumed.ran;
+    (polled, Was { long: resumed.long, interrupted: resumed.interrupted })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, sync::Arc, thread};
+    use std::{future::poll_fn, thread};
 
     use super::*;
+
+    fn lane() -> (BackgroundLane, Arc<Entrance>) {
+        let lane = BackgroundLane::start().unwrap();
+        let entrance = lane.entrance(&"team".parse().unwrap());
+        (lane, entrance)
+    }
 
     fn thread_name() -> String {
         thread::current().name().unwrap_or_default().to_owned()
@@ -247,10 +299,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_call_goes_on_in_the_background_and_its_successors_begin_there() {
-        let lane = BackgroundLane::start().unwrap();
+        let (_lane, entrance) = lane();
         let runs = of_ticks_of_10_ms();
         let here = thread_name();
-        let two_polls = |busy| InLane::new(&lane, &runs, polls(runs.clone(), 2, busy));
+        let two_polls = |busy| InLane::new(&entrance, &runs, polls(runs.clone(), 2, busy));
         assert_eq!(two_polls(Duration::ZERO).await.unwrap(), [here.clone(), here.clone()]);
         assert_eq!(two_polls(Duration::from_millis(7)).await.unwrap(), [here.as_str(), "background"]);
         for _ in 0..CALLS_REMEMBERED {
@@ -261,17 +313,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_of_several_polls_counts_together() {
-        let lane = BackgroundLane::start().unwrap();
+        let (_lane, entrance) = lane();
         let runs = of_ticks_of_10_ms();
         let here = thread_name();
-        let names = InLane::new(&lane, &runs, polls(runs.clone(), 3, Duration::from_millis(4))).await.unwrap();
+        let names = InLane::new(&entrance, &runs, polls(runs.clone(), 3, Duration::from_millis(4))).await.unwrap();
         assert_eq!(names, [here.as_str(), &here, "background"]);
     }
 
     /// As a thread does that others keep from running.
     #[tokio::test]
     async fn a_call_whose_thread_stands_still_is_not_long() {
-        let lane = BackgroundLane::start().unwrap();
+        let (_lane, entrance) = lane();
         let runs = of_ticks_of_10_ms();
         let stopped = {
             let runs = runs.clone();
@@ -280,16 +332,16 @@ mod tests {
                 runs.look();
             }
         };
-        InLane::new(&lane, &runs, stopped).await.unwrap();
+        InLane::new(&entrance, &runs, stopped).await.unwrap();
         assert!(!runs.expected());
     }
 
     #[tokio::test]
     async fn a_call_in_the_background_ends_when_it_is_dropped() {
-        let lane = BackgroundLane::start().unwrap();
+        let (_lane, entrance) = lane();
         let runs = Arc::new(LongRuns::new(Duration::ZERO));
         let (held, dropped) = tokio::sync::oneshot::channel::<()>();
-        let call = InLane::new(&lane, &runs, {
+        let call = InLane::new(&entrance, &runs, {
             let runs = runs.clone();
             async move {
                 let _held = held;

@@ -27,6 +27,7 @@ pub(crate) struct RuntimeMetrics {
     instances_retired: IntCounterVec,
     pool_size: IntGaugeVec,
     pool_busy: IntGaugeVec,
+    pool_idle: IntGaugeVec,
     pool_waiting: IntGaugeVec,
     pool_wait: HistogramVec,
     calls: IntCounterVec,
@@ -92,6 +93,7 @@ impl RuntimeMetrics {
             )?,
             pool_size: gauge("roadstead_pool_size", "Instances that the pool may hold.")?,
             pool_busy: gauge("roadstead_pool_busy", "Pooled instances with a call.")?,
+            pool_idle: gauge("roadstead_pool_idle", "Pooled instances without a call.")?,
             pool_waiting: gauge("roadstead_pool_waiting", "Calls that wait for a pooled instance.")?,
             pool_wait: histogram("roadstead_pool_wait_seconds", "Time that calls waited for a pooled instance.")?,
             calls: counter(
@@ -107,12 +109,13 @@ impl RuntimeMetrics {
             compiles: CompileMetrics::new()?,
             components: SeriesByOwner::default(),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(metrics.instances.clone()),
             Box::new(metrics.instances_created.clone()),
             Box::new(metrics.instances_retired.clone()),
             Box::new(metrics.pool_size.clone()),
             Box::new(metrics.pool_busy.clone()),
+            Box::new(metrics.pool_idle.clone()),
             Box::new(metrics.pool_waiting.clone()),
             Box::new(metrics.pool_wait.clone()),
             Box::new(metrics.calls.clone()),
@@ -140,6 +143,7 @@ impl RuntimeMetrics {
             created_pooled: self.instances_created.with_label_values(&with("pooled")),
             pool_size: self.pool_size.with_label_values(&labels),
             pool_busy: self.pool_busy.with_label_values(&labels),
+            pool_idle: self.pool_idle.with_label_values(&labels),
             pool_waiting: self.pool_waiting.with_label_values(&labels),
             pool_wait: self.pool_wait.with_label_values(&labels),
             calls_ok: self.calls.with_label_values(&with("ok")),
@@ -165,6 +169,7 @@ pub(crate) struct ComponentMetrics {
     pub(crate) created_pooled: IntCounter,
     pub(crate) pool_size: IntGauge,
     pub(crate) pool_busy: IntGauge,
+    pub(crate) pool_idle: IntGauge,
     pub(crate) pool_waiting: IntGauge,
     pub(crate) pool_wait: Histogram,
     calls_ok: IntCounter,
@@ -206,7 +211,7 @@ impl Series for ComponentMetrics {
         let all = &self.families;
         let labels @ [namespace, workload, component] = self.labels.each_ref().map(String::as_str);
         // A series that never had a value is not there to be removed.
-        for gauges in [&all.instances, &all.pool_size, &all.pool_busy, &all.pool_waiting] {
+        for gauges in [&all.instances, &all.pool_size, &all.pool_busy, &all.pool_idle, &all.pool_waiting] {
             let _ = gauges.remove_label_values(&labels);
         }
         for histograms in [&all.pool_wait, &all.call_duration] {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntGauge;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -36,8 +37,22 @@ pub(crate) struct Pool {
     bounds: PoolBounds,
     /// First come, first served.
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<PooledInstance>>,
+    idle: Mutex<Vec<Idle>>,
     waiting: AtomicU64,
+}
+
+/// An instance that has no call, counted for as long as it has none.
+struct Idle {
+    instance: PooledInstance,
+    _counted: CountedIdle,
+}
+
+struct CountedIdle(IntGauge);
+
+impl Drop for CountedIdle {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// A place in the pool, with a warm instance when there was one.
@@ -90,7 +105,7 @@ impl Pool {
             Err(_) => self.wait(call, admit_by, metrics).await?,
         };
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Place { warm, permit })
+        Ok(Place { warm: warm.map(|idle| idle.instance), permit })
     }
 
     /// A place without an instance that nobody has asked for, so that one can be made there in advance.
@@ -120,10 +135,11 @@ impl Pool {
     }
 
     /// Keeps an instance for the next call.
-    pub(crate) fn put_back(&self, instance: PooledInstance) {
+    pub(crate) fn put_back(&self, instance: PooledInstance, metrics: &ComponentMetrics) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.bounds.size.get() && !self.places.is_closed() {
-            idle.push(instance);
+            metrics.pool_idle.inc();
+            idle.push(Idle { instance, _counted: CountedIdle(metrics.pool_idle.clone()) });
         }
     }
 

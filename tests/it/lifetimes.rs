@@ -68,7 +68,12 @@ async fn a_pool_never_has_more_instances_than_its_size_and_calls_wait_for_them()
     assert!(answers.iter().all(|answer| answer.text() == "slept 100 ms"), "{answers:?}");
     assert_eq!(host.metric("roadstead_instances_created_total", &["probe-worker"]).await, 2.0);
     assert_eq!(host.metric("roadstead_pool_wait_seconds_count", &["probe-worker"]).await, 6.0);
+    assert_eq!(host.metric("roadstead_message_wait_seconds_count", &["\"worker\""]).await, 6.0);
+    // Two waited for a whole call and two for two, less what lies between the arrivals.
+    let waited = host.metric("roadstead_message_wait_seconds_sum", &["\"worker\""]).await;
+    assert!(waited >= 0.2, "{waited}");
     host.wait_for_metric("roadstead_pool_busy", &["probe-worker"], 0.0).await;
+    assert_eq!(host.metric("roadstead_pool_idle", &["probe-worker"]).await, 2.0);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use http::StatusCode;
 
 use crate::harness::{
@@ -317,5 +318,56 @@ async fn what_a_requester_that_has_left_asked_for_is_not_begun() {
     };
     tokio::join!(busy, left);
     host.wait_for_metric("roadstead_messages_handled_total", &["\"requester-gone\""], 1.0).await;
+    is_at_rest(&host).await;
+}
+
+/// What the worker cannot do in its requesters' time is told them in time and not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_worker_with_a_queue_answers_whom_it_can_and_tells_the_others_in_time() {
+    const REQUESTS: usize = 40;
+    const WAIT_MS: u32 = 2_000;
+    let server = NatsServer::start();
+    let host = Host::start_with(&manifest(), Options::default().nats(&server));
+    let begun = Instant::now();
+    let answers = join_all((0..REQUESTS).map(|_| ask_within(&host, WAIT_MS, "sleep:500"))).await;
+    assert!(begun.elapsed() < Duration::from_millis(WAIT_MS.into()) + SLOW_MACHINE, "{:?}", begun.elapsed());
+    let answered = answers.iter().filter(|answer| answer.text() == "slept 500 ms").count();
+    // Two instances, four times as long as a call each.
+    assert!((1..=8).contains(&answered), "{answered}");
+    let told =
+        ["no reply on probe.work within 2000 ms (the guest's timeout)", "worker: the component did not answer in time"];
+    let others = answers.iter().map(Response::text).filter(|text| text != "slept 500 ms");
+    assert!(others.clone().all(|text| told.contains(&text.as_str())), "{:?}", others.collect::<Vec<_>>());
+    is_at_rest(&host).await;
+    // Those that were begun in time, and no others: four calls of each instance, and one that was cut off.
+    let calls = host.metric("roadstead_calls_total", &["probe-worker"]).await;
+    assert!(calls <= 10.0, "{calls} calls for {answered} answers");
+    let handled = host.metric("roadstead_messages_handled_total", &["\"worker\""]).await;
+    assert_eq!(handled, REQUESTS as f64);
+    recovered(&host).await;
+}
+
+/// NATS does not tell that a requester has left: what it asked for ends when it would not have waited any longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_nats_what_a_requester_that_has_left_asked_for_ends_with_its_time() {
+    let server = NatsServer::start();
+    let host = Host::start_with(&manifest(), Options::default().nats(&server));
+    let script = "
+import asyncio, nats, os, sys
+async def main():
+    client = await nats.connect(sys.argv[1])
+    for body in [b'spin', b'sleep:60000']:
+        headers = {'Roadstead-Deadline-Ms': '3000'}
+        await client.publish('probe.work', body, reply=client.new_inbox(), headers=headers)
+    await client.flush()
+    os._exit(0)
+asyncio.run(main())
+";
+    let begun = Instant::now();
+    python_within(Duration::from_secs(30), script, &[&server.url()]).await;
+    host.wait_for_metric("roadstead_messages_handled_total", &["\"worker\"", "\"deadline\""], 2.0).await;
+    assert!(begun.elapsed() < Duration::from_secs(3) + SLOW_MACHINE, "{:?}", begun.elapsed());
+    assert_eq!(host.metric("roadstead_instances_retired_total", &["probe-worker", "deadline"]).await, 2.0);
+    recovered(&host).await;
     is_at_rest(&host).await;
 }

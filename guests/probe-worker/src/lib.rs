@@ -2,7 +2,8 @@
 //!
 //! It exists so that a test can drive a pooled worker through every way a call may end. It must not know which test is
 //! asking. The commands: `count`, `echo:TEXT`, `err:TEXT`, `trap`, `spin`, `sleep:MS`, `silent`, `reply-twice:TEXT`,
-//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`, `bytes:BYTES`, `print:TEXT`, `flood:MB`.
+//! `reply-to`, `publish:SUBJECT:TEXT`, `request:SUBJECT:TEXT`, `alloc:MB`, `subject`, `bytes:BYTES`, `print:TEXT`, `flood:MB`,
+//! `work:TURNS`.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 use std::hint::black_box;
@@ -74,6 +75,10 @@ impl Guest for ProbeWorker {
             }
             "bytes" => reply(&message, vec![b'x'; usize::try_from(number(argument)?).unwrap_or(usize::MAX)]),
             "subject" => reply(&message, message.subject.clone()),
+            "work" => {
+                work(number(argument)?);
+                reply(&message, "worked")
+            }
             other => Err(format!("the probe knows no command {other:?}")),
         }
     }
@@ -116,6 +121,13 @@ fn spin() -> ! {
     let mut turns = 0_u64;
     loop {
         turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+/// Uses the processor for so many turns of a loop, and then for no more.
+fn work(turns: u64) {
+    for turn in 0..turns {
+        black_box(turn);
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
 use tokio::time::Instant;
 
@@ -123,15 +124,21 @@ pub trait Broker: Send + Sync + 'static {
         self.publish(message).await
     }
 
+    /// Returns when what was sent before, answers among it, has left this process.
+    async fn flush(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     /// Sends a message and waits for one answer, until `deadline`. The message's own `reply` is not used.
     async fn request(&self, message: Message, deadline: Instant) -> Result<Message, BrokerError>;
 
-    /// Subscribes; returns when the broker has confirmed it.
+    /// Subscribes; returns when the broker has confirmed it. Messages that wait to be taken are counted in `waiting`.
     async fn subscribe(
         &self,
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
+        waiting: &IntGauge,
     ) -> Result<Box<dyn Subscription>, BrokerError>;
 
     /// Whether messages can be sent just now; the reason when not.

@@ -10,6 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -190,8 +191,9 @@ impl Broker for InProcessBroker {
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
+        waiting: &IntGauge,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
-        let (queue, messages) = queue(limits);
+        let (queue, messages) = queue(limits, waiting);
         let subscriber = Arc::new(Subscriber {
             id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
             pattern: pattern.clone(),
@@ -290,6 +292,10 @@ impl Subscription for InProcessSubscription {
 mod tests {
     use super::*;
 
+    fn gauge() -> IntGauge {
+        IntGauge::new("waiting", "Messages that wait.").unwrap()
+    }
+
     fn message() -> Message {
         Message {
             subject: "work".into(),
@@ -305,9 +311,10 @@ mod tests {
         let broker = InProcessBroker::default();
         let (pattern, group) = ("work".parse().unwrap(), "workers".parse().unwrap());
         let limits = Limits { subscription_messages_max: 1, ..Limits::default() };
-        let mut old = broker.subscribe(&pattern, Some(&group), &limits).await.unwrap();
+        let gauge = gauge();
+        let mut old = broker.subscribe(&pattern, Some(&group), &limits, &gauge).await.unwrap();
         let before = broker.0.table.load_full();
-        let mut new = broker.subscribe(&pattern, Some(&group), &limits).await.unwrap();
+        let mut new = broker.subscribe(&pattern, Some(&group), &limits, &gauge).await.unwrap();
         old.drain().await;
         let fate = broker.0.deliver_by(&before, &message());
         assert_eq!((fate.taken, fate.refused), (1, 0));
@@ -324,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_finds_only_those_who_left_is_offered_so_many_times() {
         let broker = InProcessBroker::default();
-        let (queue, receiver) = queue(&Limits::default());
+        let (queue, receiver) = queue(&Limits::default(), &gauge());
         drop(receiver);
         // It has left, and the table does not know.
         let gone = Subscriber { id: 1, pattern: "work".parse().unwrap(), group: "workers".parse().ok(), queue };

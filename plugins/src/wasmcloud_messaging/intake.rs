@@ -104,11 +104,13 @@ impl Activation for Intake {
     async fn stop(self: Box<Self>, limit: Duration) {
         self.worker.stopping.cancel();
         self.tasks.close();
+        let told = Duration::from_millis(self.worker.bound.limits.broker_call_ms);
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             self.worker.killed.cancel();
-            let told = Duration::from_millis(self.worker.bound.limits.broker_call_ms);
             let _ = tokio::time::timeout(told, self.tasks.wait()).await;
         }
+        // The process may end next, and what the broker has not sent by then is lost.
+        let _ = tokio::time::timeout(told, self.worker.bound.broker.flush()).await;
     }
 }
 
@@ -183,7 +185,7 @@ impl Worker {
         let component = self.component.clone();
         let handled = component.in_lane(async move {
             self.bound.metrics.in_flight.inc();
-            self.handle(message, grant, call, admit_by).await;
+            self.handle(message, arrived, grant, call, admit_by).await;
             self.bound.metrics.in_flight.dec();
             drop(place);
         });
@@ -204,20 +206,28 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, message: Message, grant: Option<ReplyGrant>, call: Call, admit_by: Instant) {
+    async fn handle(
+        &self,
+        message: Message,
+        arrived: Instant,
+        grant: Option<ReplyGrant>,
+        call: Call,
+        admit_by: Instant,
+    ) {
         let guest_message = BrokerMessage {
             subject: message.subject,
             body: message.body.into(),
             reply_to: grant.as_ref().map(|grant| grant.token().to_owned()),
         };
         let of_guest = grant.clone();
-        let (requester, handler) = (message.requester, self.handler.clone());
+        let (requester, handler, wait) = (message.requester, self.handler.clone(), self.bound.metrics.wait.clone());
         let handled = self.component.call_admitted_by(admit_by, call.clone(), move |store, instance| {
             Box::pin(async move {
                 // It may have waited for its instance.
                 if requester.has_left() {
                     return Ok(Handled::Unwanted);
                 }
+                wait.observe(arrived.elapsed().as_secs_f64());
                 handle_message(store, instance, handler, guest_message, of_guest).await
             })
         });

@@ -5,8 +5,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use roadstead_runtime::{OwnedSeries, Series, SeriesByOwner, WorkloadId};
+
+/// Upper bounds of the times that messages wait, in seconds.
+const WAIT_BUCKETS: [f64; 12] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
 /// All of them.
 pub(crate) struct MessagingMetrics {
@@ -15,6 +20,8 @@ pub(crate) struct MessagingMetrics {
     requests: IntCounterVec,
     published: IntCounterVec,
     dropped: IntCounterVec,
+    waiting: IntGaugeVec,
+    wait: HistogramVec,
     workloads: SeriesByOwner<WorkloadId, WorkloadMetrics>,
 }
 
@@ -53,6 +60,18 @@ impl MessagingMetrics {
                 ),
                 &["namespace", "workload"],
             )?,
+            waiting: IntGaugeVec::new(
+                Opts::new("roadstead_messages_waiting", "Messages that wait in the queues of subscriptions."),
+                &["namespace", "workload"],
+            )?,
+            wait: HistogramVec::new(
+                HistogramOpts::new(
+                    "roadstead_message_wait_seconds",
+                    "Time from a message's arrival at this host until its handler had an instance.",
+                )
+                .buckets(WAIT_BUCKETS.to_vec()),
+                &["namespace", "workload"],
+            )?,
             workloads: SeriesByOwner::default(),
         };
         registry.register(Box::new(metrics.handled.clone()))?;
@@ -60,6 +79,8 @@ impl MessagingMetrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.published.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
+        registry.register(Box::new(metrics.wait.clone()))?;
         Ok(metrics)
     }
 
@@ -82,8 +103,12 @@ impl MessagingMetrics {
             requests: by_outcome(&self.requests),
             published: by_outcome(&self.published),
             dropped: self.dropped.with_label_values(&labels),
+            waiting: self.waiting.with_label_values(&labels),
+            wait: self.wait.with_label_values(&labels),
             in_flight_family: self.in_flight.clone(),
             dropped_family: self.dropped.clone(),
+            waiting_family: self.waiting.clone(),
+            wait_family: self.wait.clone(),
         }
     }
 }
@@ -98,8 +123,12 @@ pub(crate) struct WorkloadMetrics {
     pub(crate) requests: OutcomeCounter,
     pub(crate) published: OutcomeCounter,
     pub(crate) dropped: IntCounter,
+    pub(crate) waiting: IntGauge,
+    pub(crate) wait: Histogram,
     in_flight_family: IntGaugeVec,
     dropped_family: IntCounterVec,
+    waiting_family: IntGaugeVec,
+    wait_family: HistogramVec,
 }
 
 impl Series for WorkloadMetrics {
@@ -108,6 +137,8 @@ impl Series for WorkloadMetrics {
         // They are there since the workload was bound.
         let _ = self.in_flight_family.remove_label_values(&labels);
         let _ = self.dropped_family.remove_label_values(&labels);
+        let _ = self.waiting_family.remove_label_values(&labels);
+        let _ = self.wait_family.remove_label_values(&labels);
         for counter in [&self.handled, &self.requests, &self.published] {
             counter.forget();
         }

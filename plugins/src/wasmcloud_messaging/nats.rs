@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_nats::{HeaderMap, client::RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use futures::StreamExt;
+use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
 use tokio::{sync::watch, time::Instant};
 
@@ -91,7 +92,8 @@ impl NatsBroker {
 
     /// What this connection sends to itself comes back only after the server took everything sent before it. A request
     /// to a subject that nobody has would not do: a subscription with a wildcard may have it.
-    async fn confirm(&self) -> Result<(), BrokerError> {
+    pub(super) async fn confirm(&self) -> Result<(), BrokerError> {
+        self.check_connected()?;
         let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
         let own = self.client.new_inbox();
         let mut heard = self.client.subscribe(own.clone()).await.map_err(|error| refused(&error))?;
@@ -106,6 +108,11 @@ impl Broker for NatsBroker {
         // The client would keep it for later, and whoever is told of a failure sends it again.
         self.check_connected()?;
         self.answer(message).await?;
+        self.flush().await
+    }
+
+    async fn flush(&self) -> Result<(), BrokerError> {
+        self.check_connected()?;
         self.client.flush().await.map_err(|error| BrokerError::Refused(error.to_string()))
     }
 
@@ -146,6 +153,7 @@ impl Broker for NatsBroker {
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
+        waiting: &IntGauge,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
         self.check_connected()?;
         let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());
@@ -156,7 +164,7 @@ impl Broker for NatsBroker {
         };
         let subscriber = subscriber.map_err(|error| refused(&error))?;
         self.confirm().await?;
-        Ok(Box::new(NatsSubscription::new(self, subscriber, limits)))
+        Ok(Box::new(NatsSubscription::new(self, subscriber, limits, waiting)))
     }
 
     fn readiness(&self) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use prometheus::IntGauge;
 use roadstead_config::Limits;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -13,19 +14,41 @@ use super::broker::Delivery;
 /// The end at which messages come in.
 #[derive(Clone)]
 pub(crate) struct QueueSender {
-    messages: mpsc::Sender<Delivery>,
+    messages: mpsc::Sender<Queued>,
+    gauge: IntGauge,
     waiting: Arc<Waiting>,
 }
 
 /// The end at which they are taken.
 pub(crate) struct QueueReceiver {
-    messages: mpsc::Receiver<Delivery>,
+    messages: mpsc::Receiver<Queued>,
     waiting: Arc<Waiting>,
 }
 
 struct Waiting {
     bytes: AtomicU64,
     bytes_max: u64,
+}
+
+/// A message that waits, counted for as long as it does.
+struct Queued {
+    delivery: Delivery,
+    _counted: Counted,
+}
+
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Why a message was not taken.
@@ -37,12 +60,14 @@ pub(crate) enum NotQueued {
     Gone,
 }
 
-/// A queue as `subscription_messages_max` and `subscription_bytes_max` say. One that is empty takes any message.
-pub(crate) fn queue(limits: &Limits) -> (QueueSender, QueueReceiver) {
+/// A queue as `subscription_messages_max` and `subscription_bytes_max` say. One that is empty takes any message. What
+/// waits in it is counted in `gauge`.
+pub(crate) fn queue(limits: &Limits, gauge: &IntGauge) -> (QueueSender, QueueReceiver) {
     let messages_max = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
     let (sender, receiver) = mpsc::channel(messages_max.clamp(1, Semaphore::MAX_PERMITS));
     let waiting = Arc::new(Waiting { bytes: AtomicU64::new(0), bytes_max: limits.subscription_bytes_max });
-    (QueueSender { messages: sender, waiting: waiting.clone() }, QueueReceiver { messages: receiver, waiting })
+    let sender = QueueSender { messages: sender, gauge: gauge.clone(), waiting: waiting.clone() };
+    (sender, QueueReceiver { messages: receiver, waiting })
 }
 
 fn bytes_of(delivery: &Delivery) -> u64 {
@@ -62,10 +87,11 @@ impl QueueSender {
         if self.waiting.bytes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with).is_err() {
             return Err(NotQueued::Full(delivery));
         }
-        self.messages.try_send(delivery).map_err(|error| {
+        let queued = Queued { delivery, _counted: Counted::new(&self.gauge) };
+        self.messages.try_send(queued).map_err(|error| {
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
             match error {
-                mpsc::error::TrySendError::Full(delivery) => NotQueued::Full(delivery),
+                mpsc::error::TrySendError::Full(queued) => NotQueued::Full(queued.delivery),
                 mpsc::error::TrySendError::Closed(_) => NotQueued::Gone,
             }
         })
@@ -80,7 +106,7 @@ impl QueueReceiver {
 
     /// The next message; `None` after the end. May be dropped and called again without losing one.
     pub(crate) async fn next(&mut self) -> Option<Delivery> {
-        let delivery = self.messages.recv().await?;
+        let Queued { delivery, .. } = self.messages.recv().await?;
         self.waiting.bytes.fetch_sub(bytes_of(&delivery), Ordering::AcqRel);
         Some(delivery)
     }
@@ -107,7 +133,8 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded_in_number_and_in_bytes() {
         let limits = Limits { subscription_messages_max: 3, subscription_bytes_max: 10, ..Limits::default() };
-        let (sender, mut receiver) = queue(&limits);
+        let gauge = IntGauge::new("waiting", "Messages that wait.").unwrap();
+        let (sender, mut receiver) = queue(&limits, &gauge);
         let full = |bytes| matches!(sender.offer(of_bytes(bytes)), Err(NotQueued::Full(_)));
         assert!(!full(11), "an empty queue takes any message");
         assert!(full(1));
@@ -115,11 +142,14 @@ mod tests {
         assert!(!full(4) && !full(6) && full(1));
         receiver.next().await.unwrap();
         assert!(!full(4) && !full(0) && full(0), "three messages, one of them empty");
+        assert_eq!(gauge.get(), 3);
         for _ in 0..3 {
             receiver.next().await.unwrap();
         }
         assert!(!full(10), "nothing is kept of what was refused");
+        assert_eq!(gauge.get(), 1);
         drop(receiver);
+        assert_eq!(gauge.get(), 0, "what will not be taken any more does not wait");
         assert!(matches!(sender.offer(of_bytes(0)), Err(NotQueued::Gone)));
     }
 }

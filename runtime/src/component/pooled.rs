@@ -43,7 +43,7 @@ impl ComponentHandle {
         match busy.lost {
             // Its place among the host's instances is free before another takes it.
             Some(_) => drop(instance),
-            None => pool.put_back(instance),
+            None => pool.put_back(instance, &self.metrics),
         }
         result
     }
@@ -60,7 +60,7 @@ impl ComponentHandle {
     /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
     pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
         if let Some(pool) = &self.pool {
-            pool.put_back(self.instantiate_pooled(call).await?);
+            pool.put_back(self.instantiate_pooled(call).await?, &self.metrics);
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl ComponentHandle {
         let Some(pool) = &self.pool else { return false };
         let within = Duration::from_millis(self.shared.limits.start_timeout_ms);
         let made = self.instantiate_pooled(Call::new(within)).await;
-        let made = made.map(|instance| pool.put_back(instance));
+        let made = made.map(|instance| pool.put_back(instance, &self.metrics));
         drop(permit);
         if let Err(error) = &made {
             let workload = self.workload();

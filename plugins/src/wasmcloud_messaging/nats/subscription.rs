@@ -1,9 +1,12 @@
 //! A subscription of NATS: messages are taken from the client as they come, so that their arrival is known, and so that
 //! what there is no room for is known as well: the client itself drops it in silence.
 
+use std::time::Duration;
+
 use async_nats::Subscriber;
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::Fuse};
+use prometheus::IntGauge;
 use roadstead_config::{Limits, Subject};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -17,6 +20,10 @@ use crate::wasmcloud_messaging::{
 
 /// Refusals that wait to be sent, beyond which requesters are not told that a queue was full.
 const REFUSALS_MAX: usize = 1_024;
+/// A number of messages after which a subscription is to end. The server takes one of more than nine digits for none,
+/// and ends it at once; the client keeps it, for the messages that are on their way. Its own `drain` and `unsubscribe`
+/// forget the subscription before the server knows, and with it those messages.
+const MORE_THAN_ANY: u64 = u64::MAX;
 /// Messages that are taken from the client in one go.
 const TAKEN_AT_ONCE_MAX: usize = 1_024;
 
@@ -27,11 +34,12 @@ pub(super) struct NatsSubscription {
 }
 
 impl NatsSubscription {
-    pub(super) fn new(broker: &NatsBroker, subscriber: Subscriber, limits: &Limits) -> Self {
-        let (sender, deliveries) = queue(limits);
+    pub(super) fn new(broker: &NatsBroker, subscriber: Subscriber, limits: &Limits, waiting: &IntGauge) -> Self {
+        let (sender, deliveries) = queue(limits, waiting);
         let draining = CancellationToken::new();
         let (refusals, refused) = mpsc::channel(REFUSALS_MAX);
-        let pump = Pump { queue: sender, draining: draining.clone(), refusals };
+        let confirm_within = Duration::from_millis(limits.broker_call_ms);
+        let pump = Pump { broker: broker.clone(), confirm_within, queue: sender, draining: draining.clone(), refusals };
         let refuser = Refuser { broker: broker.clone(), limits: limits.clone() };
         let tasks = [tokio::spawn(pump.run(subscriber)), tokio::spawn(refuser.run(refused))];
         Self { deliveries, draining, _tasks: tasks.map(AbortOnDropHandle::new) }
@@ -51,6 +59,9 @@ impl Subscription for NatsSubscription {
 
 /// Takes messages from the client, and waits for nothing else: the client keeps what is not taken.
 struct Pump {
+    broker: NatsBroker,
+    /// Longest wait for the server's word that it sends nothing more.
+    confirm_within: Duration,
     queue: QueueSender,
     draining: CancellationToken,
     refusals: mpsc::Sender<Message>,
@@ -60,11 +71,19 @@ impl Pump {
     async fn run(self, subscriber: Subscriber) {
         let mut subscriber = subscriber.ready_chunks(TAKEN_AT_ONCE_MAX);
         let (mut drained, mut missed) = (false, 0);
+        let mut confirmed = Fuse::terminated();
         loop {
             let messages = tokio::select! {
                 biased;
                 () = self.draining.cancelled(), if !drained => {
                     drained = true;
+                    let _ = subscriber.get_mut().unsubscribe_after(MORE_THAN_ANY).await;
+                    let confirm = self.broker.confirm();
+                    confirmed = Box::pin(tokio::time::timeout(self.confirm_within, confirm)).fuse();
+                    continue;
+                }
+                // What the server sent before is here, or it is not there any more.
+                _ = &mut confirmed => {
                     if let Err(error) = subscriber.get_mut().drain().await {
                         tracing::warn!(%error, "a NATS subscription could not be drained");
                     }
