@@ -3,6 +3,5 @@
 //! engine is set up: the two differ in what is around the guest.
 
 mod bare;
-pub mod nats_wire;
 
 pub use bare::Bare;

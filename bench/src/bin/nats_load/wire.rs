@@ -4,16 +4,16 @@
 use std::io::Write as _;
 
 /// Before anything else: no acknowledgements, headers, and an answer when nobody subscribes.
-pub const CONNECT: &[u8] =
+pub(crate) const CONNECT: &[u8] =
     b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\"lang\":\"rust\"}\r\n";
 /// The answer to [`Said::Ping`].
-pub const PONG: &[u8] = b"PONG\r\n";
+pub(crate) const PONG: &[u8] = b"PONG\r\n";
 /// Longest line that a server may send, in bytes: what it says of itself first.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// One thing that the server said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said<'a> {
+pub(crate) enum Said<'a> {
     /// It wants to know whether we are there.
     Ping,
     /// A message of a subscription; so many bytes of it are no headers.
@@ -26,10 +26,10 @@ pub enum Said<'a> {
 
 /// What a server of NATS does not say.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotNats;
+pub(crate) struct NotNats;
 
 /// Writes a request whose answer goes to the inbox of `slot`.
-pub fn request(output: &mut Vec<u8>, subject: &str, inbox: &str, slot: usize, body: &[u8]) {
+pub(crate) fn request(output: &mut Vec<u8>, subject: &str, inbox: &str, slot: usize, body: &[u8]) {
     // Writing to memory does not fail.
     let _ = write!(output, "PUB {subject} {inbox}.{slot} {}\r\n", body.len());
     output.extend_from_slice(body);
@@ -37,7 +37,7 @@ pub fn request(output: &mut Vec<u8>, subject: &str, inbox: &str, slot: usize, bo
 }
 
 /// The slot of an answer's subject.
-pub fn slot_of(subject: &str) -> Option<usize> {
+pub(crate) fn slot_of(subject: &str) -> Option<usize> {
     subject.rsplit('.').next()?.parse().ok()
 }
 
@@ -45,7 +45,7 @@ pub fn slot_of(subject: &str) -> Option<usize> {
 ///
 /// # Errors
 /// When it is not NATS.
-pub fn read(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, NotNats> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, NotNats> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         return if bytes.len() > LINE_BYTES_MAX { Err(NotNats) } else { Ok(None) };
     };

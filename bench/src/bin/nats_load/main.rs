@@ -3,6 +3,8 @@
 //! prints: a name and a number on each line. It knows no host: a thread, a socket and the text of the protocol, so that
 //! the client is not what is measured.
 
+mod wire;
+
 use std::{
     env,
     io::{self, ErrorKind, Read, Write},
@@ -11,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roadstead_bench::nats_wire::{self, Said};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wire::Said;
 
 const BODY: [u8; 64] = [b'r'; 64];
 /// Requests under way where their rate is given; further ones that are due wait, and their time runs.
@@ -63,7 +65,7 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, input: Vec::new(), output: nats_wire::CONNECT.to_vec() })
+        Ok(Self { stream, input: Vec::new(), output: wire::CONNECT.to_vec() })
     }
 
     /// Sends what can be sent, then waits for more to read, at most for `wait`, and reads it.
@@ -152,7 +154,7 @@ impl Load {
         if let Some(entry) = self.due.get_mut(slot) {
             *entry = due;
         }
-        nats_wire::request(&mut self.connection.output, &self.subject, &self.inbox, slot, &BODY);
+        wire::request(&mut self.connection.output, &self.subject, &self.inbox, slot, &BODY);
     }
 
     /// Takes what has been read.
@@ -160,15 +162,15 @@ impl Load {
         let now = Instant::now();
         let mut taken = 0;
         while let Some(rest) = self.connection.input.get(taken..)
-            && let Some((said, length)) = nats_wire::read(rest).map_err(|_| "the server does not speak NATS")?
+            && let Some((said, length)) = wire::read(rest).map_err(|_| "the server does not speak NATS")?
         {
             taken += length;
             match said {
-                Said::Ping => self.connection.output.extend_from_slice(nats_wire::PONG),
+                Said::Ping => self.connection.output.extend_from_slice(wire::PONG),
                 Said::Error(text) => return Err(text.into()),
                 Said::Other => {}
                 Said::Message { subject, body_bytes } => {
-                    let slot = nats_wire::slot_of(subject).ok_or("an answer to nobody")?;
+                    let slot = wire::slot_of(subject).ok_or("an answer to nobody")?;
                     let due = self.due.get(slot).ok_or("an answer to nobody")?;
                     self.answered_after.push(now.saturating_duration_since(*due));
                     self.failures += u64::from(body_bytes != BODY.len());
