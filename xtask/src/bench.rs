@@ -9,6 +9,7 @@ mod h2load;
 mod http;
 mod ingress;
 mod manifests;
+mod messaging;
 mod oha;
 mod process_stats;
 mod programs;
@@ -43,6 +44,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench http --roadstead ./old    another build than this work tree's
   cargo xtask bench density                   1,000 triggers on one host (about 1 minute)
   cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
+  cargo xtask bench messaging                 a worker asked over NATS and in the process (about 3 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -55,6 +57,7 @@ enum What {
     Http(http::Arguments),
     Density(density::Arguments),
     Ingress(ingress::Arguments),
+    Messaging(messaging::Arguments),
     Soak(soak::Arguments),
 }
 
@@ -93,7 +96,12 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
         bail!("this needs two cores: one for the server, one for the client");
     }
     let bench = Bench { layout, scratch: Scratch::new()?, stop: Stop::on_signals()? };
-    setup::step(layout, Purpose::Build)?;
+    let purpose = match arguments.what {
+        // Its nats-server is that of the tests.
+        What::Messaging(_) => Purpose::Test,
+        _ => Purpose::Build,
+    };
+    setup::step(layout, purpose)?;
     if !matches!(arguments.what, What::Ingress(_)) {
         guests::step(layout)?;
     }
@@ -101,6 +109,7 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
         What::Http(arguments) => http::run(&bench, arguments),
         What::Density(arguments) => density::run(&bench, arguments),
         What::Ingress(arguments) => ingress::run(&bench, arguments),
+        What::Messaging(arguments) => messaging::run(&bench, arguments),
         What::Soak(arguments) => soak::run(&bench, arguments),
     }
 }

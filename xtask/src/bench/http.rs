@@ -181,6 +181,7 @@ impl Setting<'_> {
             manifests: &prepared.manifest,
             component_cache: &cache,
             pinned: true,
+            nats: None,
         };
         let roadstead = Server::roadstead(self.bench, &start).context("Roadstead")?;
         let mut contestants = vec![Contestant { name: tables::ROADSTEAD, server: roadstead }];
@@ -324,7 +325,7 @@ fn bare_loop_output(program: &Path, component: &Path, seconds: u64) -> Result<St
 
 /// A part of a rate, at least 1.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
-fn rate(maximum: f64, percent: u32) -> u64 {
+pub(super) fn rate(maximum: f64, percent: u32) -> u64 {
     ((maximum * f64::from(percent) / 100.0).round() as u64).max(1)
 }
 

@@ -1,5 +1,5 @@
-//! A server under measurement: started, waited for, ended. It knows the command lines of Roadstead, `wasmtime serve` and
-//! the servers of the `bench` crate.
+//! A server under measurement: started, waited for, ended. It knows the command lines of Roadstead, `wasmtime serve`,
+//! nats-server and the servers of the `bench` crate.
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -42,6 +42,8 @@ pub(crate) struct Roadstead<'a> {
     pub(crate) component_cache: &'a Path,
     /// On the server's core, or on all.
     pub(crate) pinned: bool,
+    /// The nats-server that carries its messages, in place of its own broker.
+    pub(crate) nats: Option<SocketAddr>,
 }
 
 impl Server {
@@ -60,6 +62,9 @@ impl Server {
         command.args(["--http-addr", &http.to_string(), "--admin-addr", &admin.to_string()]);
         command.args(["--log-level", "warn", "--drain-timeout", "1s", "--component-cache-dir"]);
         command.arg(start.component_cache);
+        if let Some(nats) = start.nats {
+            command.args(["--data-nats-url", &format!("nats://{nats}")]);
+        }
         let mut server = Self::start(bench, "roadstead", &mut command, http)?;
         server.admin = Some(admin);
         server.wait(bench, &|| client::is_ready(admin, ASK_TIMEOUT))?;
@@ -90,6 +95,19 @@ impl Server {
         command.arg(http.to_string()).args(arguments);
         let mut server = Self::start(bench, name, &mut command, http)?;
         server.wait(bench, &|| TcpStream::connect(http).is_ok())?;
+        Ok(server)
+    }
+
+    /// Starts a nats-server on the clients' core and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// As [`Server::roadstead`].
+    pub(crate) fn nats(bench: &Bench<'_>, program: &Path) -> Result<Self> {
+        let [address, _] = free_addresses()?;
+        let mut command = programs::pinned(program, programs::CLIENT_CORE);
+        command.args(["-a", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        let mut server = Self::start(bench, "nats-server", &mut command, address)?;
+        server.wait(bench, &|| TcpStream::connect(address).is_ok())?;
         Ok(server)
     }
 

@@ -89,8 +89,13 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
     let wrk = Wrk { program: programs::debian()? };
     let folder = prepare(bench)?;
     let cache = bench.scratch.path().join("component-cache");
-    let start =
-        Roadstead { program: &program, manifests: &folder.join("app.yaml"), component_cache: &cache, pinned: false };
+    let start = Roadstead {
+        program: &program,
+        manifests: &folder.join("app.yaml"),
+        component_cache: &cache,
+        pinned: false,
+        nats: None,
+    };
     let mut server = Server::roadstead(bench, &start)?;
 
     let whole = Duration::from_secs_f64(arguments.minutes * 60.0);
