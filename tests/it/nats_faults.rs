@@ -339,9 +339,9 @@ async fn a_slow_worker_with_a_queue_answers_whom_it_can_and_tells_the_others_in_
     let others = answers.iter().map(Response::text).filter(|text| text != "slept 500 ms");
     assert!(others.clone().all(|text| told.contains(&text.as_str())), "{:?}", others.collect::<Vec<_>>());
     is_at_rest(&host).await;
-    // Those that were begun in time, and no others: four calls of each instance, and one that was cut off.
+    // Not those that had no time left when an instance was free: at most a few of them had come later than others.
     let calls = host.metric("roadstead_calls_total", &["probe-worker"]).await;
-    assert!(calls <= 10.0, "{calls} calls for {answered} answers");
+    assert!(calls <= REQUESTS as f64 / 2.0, "{calls} calls for {answered} answers");
     let handled = host.metric("roadstead_messages_handled_total", &["\"worker\""]).await;
     assert_eq!(handled, REQUESTS as f64);
     recovered(&host).await;
