@@ -151,9 +151,14 @@ struct GuestRun {
 impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
         let Self { component, proxy, mut live, request, scheme, head_sender, _place } = self;
-        let timer = component.metrics.begin_call(live.store.data().call().deadline);
+        let deadline = live.store.data().call().deadline;
+        let timer = component.metrics.begin_call(deadline);
         let ended = guarded(live.bounds(), handle(&proxy, &mut live, request, scheme, head_sender)).await;
-        let result = live.settle(ended).and_then(|()| body_is_finished(&mut live));
+        // At the deadline nobody takes the response any more, and how a guest ends that learns of it says nothing.
+        let result = match tokio::time::Instant::now() >= deadline {
+            true => Err(CallError::Deadline),
+            false => live.settle(ended).and_then(|()| body_is_finished(&mut live)),
+        };
         live.store.data_mut().end_call();
         if let Err(error) = &result {
             tracing::warn!(

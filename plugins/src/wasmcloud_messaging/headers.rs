@@ -7,7 +7,7 @@
 //! | `Roadstead-Deadline-Ms` | milliseconds that the sender will still wait |
 //! | `traceparent`, `tracestate` | the trace (W3C Trace Context) |
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use roadstead_runtime::{Call, TraceContext};
 use tokio::time::Instant;
@@ -20,10 +20,16 @@ pub(crate) const DEADLINE_MS: &str = "Roadstead-Deadline-Ms";
 pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
 
+/// Length of the header's value, the same for all.
+const TRACEPARENT_BYTES: usize = 55;
+
 /// Headers that hand a call on: its trace, and with `waits` how long the sender waits.
 pub(crate) fn of_call(call: &Call, waits: Option<Duration>) -> Headers {
     let mut headers = Headers::default();
-    headers.push(TRACEPARENT, call.trace.child().to_string());
+    let mut traceparent = String::with_capacity(TRACEPARENT_BYTES);
+    // Writing to memory does not fail.
+    let _ = write!(traceparent, "{}", call.trace.child());
+    headers.push(TRACEPARENT, traceparent);
     if let Some(state) = call.trace.state() {
         headers.push(TRACESTATE, state);
     }

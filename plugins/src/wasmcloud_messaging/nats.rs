@@ -1,14 +1,15 @@
 //! NATS as a broker: the one place that speaks with its client.
 
 mod accounts;
+mod batch;
 mod connect;
 mod credentials;
 mod health;
 mod subscription;
 
-use std::sync::Arc;
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc};
 
-use async_nats::{HeaderMap, client::RequestErrorKind, connection::State};
+use async_nats::{HeaderMap, HeaderName, client::RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use futures::StreamExt;
 use prometheus::IntGauge;
@@ -19,6 +20,7 @@ use super::{
     broker::{Broker, BrokerError, Headers, Message, Requester, Subscription},
     headers::{DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
 };
+use batch::Batch;
 use connect::Server;
 use health::ConnectionHealth;
 use subscription::NatsSubscription;
@@ -47,12 +49,13 @@ pub struct NatsBroker {
     client: async_nats::Client,
     /// `None` where nobody says when the connection is lost.
     losses: Option<watch::Receiver<u64>>,
+    batch: Batch,
 }
 
 impl NatsBroker {
     /// A broker over an existing connection, which must hear what it sends itself (not made with `no_echo`).
     pub fn new(client: async_nats::Client) -> Self {
-        Self { client, losses: None }
+        Self { client, losses: None, batch: Batch::new() }
     }
 
     /// A broker over a connection of its own to the server at `url`.
@@ -63,7 +66,7 @@ impl NatsBroker {
     }
 
     fn watched(client: async_nats::Client, health: &ConnectionHealth) -> Self {
-        Self { client, losses: Some(health.losses()) }
+        Self { client, losses: Some(health.losses()), batch: Batch::new() }
     }
 
     /// Ends when the connection is lost, from now on.
@@ -119,11 +122,12 @@ impl Broker for NatsBroker {
     async fn answer(&self, message: Message) -> Result<(), BrokerError> {
         self.check_size(&message)?;
         let Message { subject, reply, headers, body, .. } = message;
-        let headers = to_nats(&headers);
+        let headers = to_nats(headers);
         let sent = match reply {
             Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, body).await,
             None => self.client.publish_with_headers(subject, headers, body).await,
         };
+        self.batch.answered();
         sent.map_err(|error| BrokerError::Refused(error.to_string()))
     }
 
@@ -132,9 +136,21 @@ impl Broker for NatsBroker {
         self.check_size(&message)?;
         let Message { subject, headers, body, .. } = message;
         // The client's own timeout would begin only once its queue has taken the request, which may be full.
-        let request = async_nats::Request::new().payload(body).headers(to_nats(&headers)).timeout(None);
+        let request = async_nats::Request::new().payload(body).headers(to_nats(headers)).timeout(None);
         let lost = self.lost();
-        let answered = tokio::time::timeout_at(deadline, self.client.send_request(subject.clone(), request));
+        let (asking, mut sent) = (self.batch.ask(), false);
+        let mut asked = pin!(self.client.send_request(subject.clone(), request));
+        let answered = tokio::time::timeout_at(
+            deadline,
+            poll_fn(|cx| {
+                let answer = asked.as_mut().poll(cx);
+                // Done once: later polls send nothing.
+                if !std::mem::replace(&mut sent, true) {
+                    asking.asked();
+                }
+                answer
+            }),
+        );
         let answer = tokio::select! {
             biased;
             answered = answered => answered.map_err(|_| BrokerError::Timeout)?,
@@ -175,10 +191,13 @@ impl Broker for NatsBroker {
     }
 }
 
-fn to_nats(headers: &Headers) -> HeaderMap {
+fn to_nats(headers: Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
-    for (name, value) in headers.iter() {
-        map.insert(name, value);
+    for (name, value) in headers {
+        match name {
+            Cow::Borrowed(name) => map.insert(HeaderName::from_static(name), value),
+            Cow::Owned(name) => map.insert(name, value),
+        }
     }
     map
 }

@@ -3,9 +3,12 @@
 //! A guest is handed an opaque subject that stands for the real one and is good for this call only: it never learns
 //! an inbox, neither its caller's nor another's.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use roadstead_config::Limits;
@@ -18,6 +21,7 @@ use super::{
 
 /// First token of the subjects that stand for a reply.
 pub(crate) const TOKEN_PREFIX: &str = "_REPLY.";
+const TOKEN_BYTES: usize = TOKEN_PREFIX.len() + 32;
 
 /// One call's right to reply.
 #[derive(Clone)]
@@ -32,7 +36,9 @@ struct Inner {
 
 impl ReplyGrant {
     pub(crate) fn new(subject: String, max: u64) -> Self {
-        let token = format!("{TOKEN_PREFIX}{:032x}", rand::random::<u128>());
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        // Writing to memory does not fail.
+        let _ = write!(token, "{TOKEN_PREFIX}{:032x}", rand::random::<u128>());
         Self(Arc::new(Inner { token, subject, sent: AtomicU64::new(0), max }))
     }
 

@@ -79,8 +79,8 @@ mod tests {
         let plain = b"MSG _INBOX.a.7 1 4\r\nbody\r\nPING\r\n";
         assert_eq!(read(plain), Ok(Some((message("_INBOX.a.7", 4), 26))));
         assert_eq!(read(&plain[26..]), Ok(Some((Said::Ping, 6))));
-        let with_headers = b"HMSG _INBOX.a.7 1 16 20\r\nNATS/1.0\r\na:b\r\n\r\nbody\r\n";
-        assert_eq!(read(with_headers).unwrap().unwrap().0, message("_INBOX.a.7", 3));
+        let with_headers = b"HMSG _INBOX.a.7 1 17 21\r\nNATS/1.0\r\na:b\r\n\r\nbody\r\n";
+        assert_eq!(read(with_headers).unwrap().unwrap().0, message("_INBOX.a.7", 4));
         let nobody = b"HMSG _INBOX.a.7 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
         assert_eq!(read(nobody).unwrap().unwrap().0, message("_INBOX.a.7", 0));
         assert_eq!(slot_of("_INBOX.a.7"), Some(7));

@@ -11,7 +11,7 @@ use roadstead_config::{Limits, Subject};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{NatsBroker, from_nats};
+use super::{NatsBroker, batch::Batch, from_nats};
 use crate::wasmcloud_messaging::{
     broker::{Broker, Delivery, Message, Subscription},
     queue::{NotQueued, QueueReceiver, QueueSender, queue},
@@ -39,7 +39,14 @@ impl NatsSubscription {
         let draining = CancellationToken::new();
         let (refusals, refused) = mpsc::channel(REFUSALS_MAX);
         let confirm_within = Duration::from_millis(limits.broker_call_ms);
-        let pump = Pump { broker: broker.clone(), confirm_within, queue: sender, draining: draining.clone(), refusals };
+        let pump = Pump {
+            broker: broker.clone(),
+            confirm_within,
+            queue: sender,
+            draining: draining.clone(),
+            refusals,
+            batch: broker.batch.clone(),
+        };
         let refuser = Refuser { broker: broker.clone(), limits: limits.clone() };
         let tasks = [tokio::spawn(pump.run(subscriber)), tokio::spawn(refuser.run(refused))];
         Self { deliveries, draining, _tasks: tasks.map(AbortOnDropHandle::new) }
@@ -65,6 +72,7 @@ struct Pump {
     queue: QueueSender,
     draining: CancellationToken,
     refusals: mpsc::Sender<Message>,
+    batch: Batch,
 }
 
 impl Pump {
@@ -93,6 +101,7 @@ impl Pump {
             };
             let Some(messages) = messages else { return };
             let arrived = Instant::now();
+            self.batch.came_together(messages.len());
             for message in messages {
                 let delivery = Delivery { message: from_nats(message), arrived, missed };
                 match self.queue.offer(delivery) {
