@@ -3,6 +3,7 @@
 mod compile;
 mod compile_child;
 mod component_cache;
+mod gpu;
 mod health;
 mod limits;
 mod log;
@@ -46,6 +47,10 @@ enum Command {
     Compile(compile::CompileArguments),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
+    /// List the GPUs of this machine that components can be given.
+    Gpu(gpu::ListArguments),
+    #[command(name = gpu::CHILD, hide = true)]
+    GpuChild(gpu::ChildArguments),
     #[command(name = compile_child::NAME, hide = true)]
     CompileChild(compile_child::ChildArguments),
 }
@@ -57,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::main(&arguments),
         Command::Compile(arguments) => compile::main(&arguments),
         Command::CompileChild(arguments) => compile_child::main(&arguments),
+        Command::Gpu(arguments) => gpu::list(&arguments),
+        Command::GpuChild(arguments) => gpu::child(&arguments),
         Command::Health(arguments) => health::main(&arguments),
     }
 }

@@ -33,7 +33,7 @@ pub mod plugin {
         Activation, BoundState, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext, PluginError,
     };
     pub use roadstead_runtime::{
-        Call, CallError, ComponentHandle, FaultKind, GuestFuture, GuestLog, InLane, InstanceState, LaneError, LogText,
+        BackendHealth, Call, CallError, ComponentHandle, FaultKind, GuestFuture, GuestLog, InLane, InstanceState, LaneError, LogText,
         OwnedSeries, PoolStatus, Series, SeriesByOwner, TraceContext, TraceId,
     };
 

@@ -83,6 +83,11 @@ impl ComponentHandle {
         &self.plan.linked.pre
     }
 
+    /// Whether an instance of the component may lose what plugins put behind it.
+    pub fn can_be_lost(&self) -> bool {
+        self.plan.linked.can_be_lost
+    }
+
     /// What the plugin prepared when the component was bound.
     pub fn bound<T: std::any::Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.plan.bound::<T>()

@@ -4,6 +4,7 @@
 //! call borrows one. The crate knows nothing of pingora, and of NATS only in `washlet`.
 
 mod artifact;
+mod backend;
 mod call;
 pub mod compile;
 mod component;
@@ -32,6 +33,7 @@ mod support;
 mod tenant;
 mod workload;
 
+pub use backend::BackendHealth;
 pub use call::{Call, TraceContext, TraceId};
 pub use component::{ComponentHandle, GuestFuture, PoolStatus};
 pub use dispatch::{

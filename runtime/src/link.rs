@@ -18,6 +18,8 @@ use crate::{InstanceState, engine::slots_of, grant::PluginImports, http_call, pl
 /// A component that can be instantiated.
 pub(crate) struct LinkedComponent {
     pub(crate) pre: InstancePre<InstanceState>,
+    /// Whether what plugins put behind an instance may be lost.
+    pub(crate) can_be_lost: bool,
     /// How many of the host's slots one instance takes.
     pub(crate) slots: u32,
     /// The component as one that answers HTTP, once that was asked for.
@@ -75,13 +77,15 @@ impl ComponentLinker {
             return Ok(known);
         }
         let mut linker = self.base.clone();
+        let mut can_be_lost = false;
         for of_plugin in imports {
             if let Some(plugin) = plugins.get(of_plugin.plugin) {
                 plugin.link(&of_plugin.interfaces, &mut linker)?;
+                can_be_lost |= plugin.can_be_lost();
             }
         }
         let pre = linker.instantiate_pre(&code)?;
-        let new = Arc::new(LinkedComponent { pre, slots: slots_of(&code), proxy: OnceLock::new(), _code: code });
+        let new = Arc::new(LinkedComponent { pre, can_be_lost, slots: slots_of(&code), proxy: OnceLock::new(), _code: code });
         linked.retain(|_, component| component.strong_count() > 0);
         linked.insert(address, Arc::downgrade(&new));
         Ok(new)

@@ -88,7 +88,7 @@ impl RuntimeMetrics {
             )?,
             instances_retired: counter(
                 "roadstead_instances_retired_total",
-                "Pooled instances given up, by reason (max-invocations, fault, deadline, cancelled).",
+                "Pooled instances given up, by reason (max-invocations, fault, deadline, cancelled, backend).",
                 "reason",
             )?,
             pool_size: gauge("roadstead_pool_size", "Instances that the pool may hold.")?,

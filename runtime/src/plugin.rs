@@ -155,6 +155,18 @@ pub trait HostPlugin: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Why a workload that runs is to have nothing of this plugin any more; its state then is an error with this reason.
+    fn condemns(&self, workload: &WorkloadId) -> Option<String> {
+        let _ = workload;
+        None
+    }
+
+    /// Whether what stands behind an instance may be lost to it by no doing of its own: then a message that met such a
+    /// loss is handled once more, by another instance.
+    fn can_be_lost(&self) -> bool {
+        false
+    }
+
     /// The host stops; all activations are stopped already.
     async fn stop(&self) {}
 }

@@ -8,7 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::{
-    Call, WorkloadId,
+    BackendHealth, Call, WorkloadId,
     cpu::CpuBudget,
     guest_log::{GuestLog, LogStream},
     limiter::StoreLimiter,
@@ -26,6 +26,7 @@ pub struct InstanceState {
     plan: Arc<ComponentPlan>,
     call: Call,
     call_state: http::Extensions,
+    backend: Arc<BackendHealth>,
     pub(crate) limiter: StoreLimiter,
     /// `None` where the call's processor time has no limit.
     pub(crate) cpu: Option<Arc<CpuBudget>>,
@@ -62,6 +63,7 @@ impl InstanceState {
             plan,
             call,
             call_state: http::Extensions::new(),
+            backend: Arc::default(),
             limiter,
             cpu,
         }
@@ -109,6 +111,11 @@ impl InstanceState {
     /// State that a plugin keeps for the length of one call.
     pub fn call_state(&mut self) -> &mut http::Extensions {
         &mut self.call_state
+    }
+
+    /// Whether what plugins put behind the instance is still there.
+    pub fn backend(&self) -> &Arc<BackendHealth> {
+        &self.backend
     }
 
     /// The handles of host resources that the guest holds.

@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     component_cache::{CacheArguments, compiler},
     fail,
+    gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
     log, manifests,
     messaging::MessagingArguments,
@@ -63,6 +64,8 @@ pub(super) struct RunArguments {
     proxy_protocol: bool,
     #[command(flatten)]
     messaging: MessagingArguments,
+    #[command(flatten)]
+    gpu: GpuArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -89,6 +92,8 @@ enum RunError {
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Gpu(#[from] HostGpuError),
     #[error(transparent)]
     Handler(#[from] HandlerError),
     #[error(transparent)]
@@ -239,6 +244,7 @@ fn tell_service_manager(state: NotifyState<'_>) {
 async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
     let Orders { arguments, limits, set, seen, places, tls_files } = orders;
     let messaging = arguments.messaging.plugin().await?;
+    let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = HostBuilder::new()
@@ -249,6 +255,9 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(RunError::Plugins)?
         .with_http_handler(http.clone());
+    if let Some(gpu) = gpu {
+        builder = builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?;
+    }
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         builder = builder.with_component_cache(directory);
     }

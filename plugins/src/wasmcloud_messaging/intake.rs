@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use roadstead_config::{Subject, SubjectPattern};
 use roadstead_runtime::{Call, CallError, ComponentHandle, InstanceState, PluginError, plugin::Activation};
 use tokio::{
@@ -15,7 +16,7 @@ use wasmtime::{Store, component::Instance};
 use super::{
     Bound,
     bindings::{MessagingIndices, wasmcloud::messaging::types::BrokerMessage},
-    broker::{Delivery, Message, Subscription},
+    broker::{Delivery, Message, Requester, Subscription},
     headers::call_of,
     reply::{Failure, ReplyGrant},
 };
@@ -214,31 +215,20 @@ impl Worker {
         call: Call,
         admit_by: Instant,
     ) {
-        let guest_message = BrokerMessage {
-            subject: message.subject,
-            body: message.body.into(),
-            reply_to: grant.as_ref().map(|grant| grant.token().to_owned()),
-        };
-        let of_guest = grant.clone();
-        let (requester, handler, wait) = (message.requester, self.handler.clone(), self.bound.metrics.wait.clone());
-        let handled = self.component.call_admitted_by(admit_by, call.clone(), move |store, instance| {
-            Box::pin(async move {
-                // It may have waited for its instance.
-                if requester.has_left() {
-                    return Ok(Handled::Unwanted);
-                }
-                wait.observe(arrived.elapsed().as_secs_f64());
-                handle_message(store, instance, handler, guest_message, of_guest).await
-            })
-        });
-        let result = tokio::select! {
-            result = handled => result,
-            () = self.killed.cancelled() => Err(CallError::NotRunning),
-        };
+        let Message { subject, body, requester, .. } = message;
+        // Only where it may be needed: what nobody else has is handed on without a copy.
+        let second = self.component.can_be_lost().then(|| (subject.clone(), body.clone()));
+        let asker = Asker { requester, arrived, grant: grant.clone() };
+        let mut result = self.attempt(subject, body, &asker, &call, admit_by).await;
+        if let (Ok(Handled::Lost(_)), Some((subject, body))) = (&result, second)
+            && !grant.as_ref().is_some_and(ReplyGrant::answered)
+        {
+            result = self.attempt(subject, body, &asker, &call, admit_by).await;
+        }
         match result {
             Ok(Handled::Done) => self.bound.metrics.handled.count(Ok(())),
             Ok(Handled::Unwanted) => self.bound.metrics.handled.count(Err(Failure::requester_gone().kind)),
-            Ok(Handled::Failed(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
+            Ok(Handled::Failed(reason) | Handled::Lost(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
             Err(error) => {
                 tracing::warn!(
                     namespace = %self.component.workload().namespace,
@@ -251,6 +241,35 @@ impl Worker {
                 );
                 self.tell(grant.as_ref(), &Failure::from(&error), &call).await;
             }
+        }
+    }
+
+    /// Has one instance handle the message.
+    async fn attempt(
+        &self,
+        subject: String,
+        body: Bytes,
+        asker: &Asker,
+        call: &Call,
+        admit_by: Instant,
+    ) -> Result<Handled, CallError> {
+        let Asker { requester, arrived, grant } = asker.clone();
+        let reply_to = grant.as_ref().map(|grant| grant.token().to_owned());
+        let guest_message = BrokerMessage { subject, body: body.into(), reply_to };
+        let (handler, wait) = (self.handler.clone(), self.bound.metrics.wait.clone());
+        let handled = self.component.call_admitted_by(admit_by, call.clone(), move |store, instance| {
+            Box::pin(async move {
+                // It may have waited for its instance.
+                if requester.has_left() {
+                    return Ok(Handled::Unwanted);
+                }
+                wait.observe(arrived.elapsed().as_secs_f64());
+                handle_message(store, instance, handler, guest_message, grant).await
+            })
+        });
+        tokio::select! {
+            result = handled => result,
+            () = self.killed.cancelled() => Err(CallError::NotRunning),
         }
     }
 
@@ -274,9 +293,19 @@ impl Worker {
     }
 }
 
+/// Who waits for an answer, since when, and where it goes.
+#[derive(Clone)]
+struct Asker {
+    requester: Requester,
+    arrived: Instant,
+    grant: Option<ReplyGrant>,
+}
+
 /// What became of a message that had its instance.
 enum Handled {
     Done,
+    /// What stood behind the instance was lost by no fault of the workload's; another instance may do better.
+    Lost(String),
     /// The handler said no.
     Failed(String),
     /// Whoever asked had left before the handler was called.
@@ -294,8 +323,15 @@ async fn handle_message(
         store.data_mut().call_state().insert(grant);
     }
     let handler = handler.load(&mut *store, instance)?;
-    let handled = handler.wasmcloud_messaging_handler().call_handle_message(store, &message).await?;
-    Ok(handled.map_or_else(Handled::Failed, |()| Handled::Done))
+    let handled = handler.wasmcloud_messaging_handler().call_handle_message(&mut *store, &message).await;
+    let lost = store.data().backend().is_worth_another_try();
+    match handled {
+        Ok(Ok(())) => Ok(Handled::Done),
+        Ok(Err(reason)) if lost => Ok(Handled::Lost(reason)),
+        Err(_) if lost => Ok(Handled::Lost("what the worker computes with was lost".to_owned())),
+        Ok(Err(reason)) => Ok(Handled::Failed(reason)),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,13 @@ impl ComponentHandle {
     {
         let Place { warm, permit } = pool.enter(&call, admit_by, &self.metrics).await?;
         let mut busy = Busy::new(self, pool, permit);
+        let warm = warm.filter(|instance| {
+            let lost = instance.live.store.data().backend().is_lost();
+            if lost {
+                self.metrics.instance_retired("backend");
+            }
+            !lost
+        });
         let mut instance = match warm {
             Some(instance) => instance,
             None => self.instantiate_pooled(call.clone()).await?,
@@ -37,6 +44,7 @@ impl ComponentHandle {
         busy.lost = match &result {
             Err(CallError::Deadline) => Some("deadline"),
             Err(_) => Some("fault"),
+            Ok(_) if instance.live.store.data().backend().is_lost() => Some("backend"),
             Ok(_) if used_up => Some("max-invocations"),
             Ok(_) => None,
         };

@@ -178,7 +178,7 @@ impl Host {
             interfaces: offer.imports.iter().chain(offer.types).chain(offer.exports).copied().collect(),
         });
         let speaks_tls = self.https_address().is_some();
-        let workloads = self.entries().iter().map(|(id, entry)| WorkloadStatus::of(id, entry, speaks_tls)).collect();
+        let workloads = self.entries().iter().map(|(id, entry)| self.judged(id, WorkloadStatus::of(id, entry, speaks_tls))).collect();
         HostStatus {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -191,9 +191,20 @@ impl Host {
         }
     }
 
+    /// A workload that runs and that a plugin condemns is in error, for the reason that the plugin has.
+    fn judged(&self, id: &WorkloadId, status: WorkloadStatus) -> WorkloadStatus {
+        if status.state != WorkloadState::Running {
+            return status;
+        }
+        match self.foundry.plugins.iter().find_map(|plugin| plugin.condemns(id)) {
+            Some(reason) => WorkloadStatus { state: WorkloadState::Error, reason: Some(reason), ..status },
+            None => status,
+        }
+    }
+
     pub(crate) fn status_of(&self, id: &WorkloadId) -> WorkloadStatus {
         match self.entries().get(id) {
-            Some(entry) => WorkloadStatus::of(id, entry, self.https_address().is_some()),
+            Some(entry) => self.judged(id, WorkloadStatus::of(id, entry, self.https_address().is_some())),
             None => WorkloadStatus::not_found(id),
         }
     }
