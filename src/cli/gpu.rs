@@ -22,7 +22,10 @@ use super::{fail, limits::LimitArguments};
 pub(super) const CHILD: &str = "gpu-child";
 
 /// Variables of the environment that tell where drivers are and how they behave: all that a GPU process sees of it.
-const ENVIRONMENT: [&str; 3] = ["HOME", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR"];
+const ENVIRONMENT: [&str; 3] = ["HOME", "LD_LIBRARY_PATH", RUNTIME_FOLDER];
+
+/// Where programs of a user keep sockets.
+const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 
 /// Beginnings of the names of further ones.
 const ENVIRONMENT_OF_DRIVERS: [&str; 9] =
@@ -122,7 +125,12 @@ fn environment() -> Vec<(OsString, OsString)> {
     let is_drivers = |name: &str| {
         ENVIRONMENT.contains(&name) || ENVIRONMENT_OF_DRIVERS.iter().any(|prefix| name.starts_with(prefix))
     };
-    env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_drivers)).collect()
+    let mut seen: Vec<_> = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_drivers)).collect();
+    if !seen.iter().any(|(name, _)| name == RUNTIME_FOLDER) {
+        // A library of the driver complains without one, and keeps nothing there.
+        seen.push((RUNTIME_FOLDER.into(), env::temp_dir().into()));
+    }
+    seen
 }
 
 /// Flags of `roadstead gpu-child`.
