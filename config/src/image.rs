@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use crate::path::stays_inside;
+use crate::{path::stays_inside, registry::is_registry};
 
 /// Longest image reference, in bytes.
 const REFERENCE_BYTES_MAX: usize = 512;
@@ -78,11 +78,6 @@ fn oci(text: &str) -> Result<ImageReference, ImageError> {
         Some((host, repository)) if is_registry(host) && !repository.is_empty() => Ok(ImageReference::Oci(text.into())),
         _ => Err(ImageError::Repository),
     }
-}
-
-/// Whether the first part of a reference is a registry and not a folder of one, as all OCI clients tell them apart.
-fn is_registry(host: &str) -> bool {
-    host == "localhost" || (host.contains(['.', ':']) && !host.starts_with(['.', ':']))
 }
 
 impl fmt::Display for ImageReference {

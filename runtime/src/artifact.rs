@@ -1,5 +1,7 @@
 //! Where a component's bytes come from, and whether they are a component at all. Checked before anything compiles them.
 
+mod options;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -7,6 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use roadstead_config::{ImageReference, manifest::SourcePlace};
+
+pub use options::{ArtifactCleaner, ArtifactOptions, CLEAN_EVERY_DEFAULT, PULL_TIMEOUT_DEFAULT, UNUSED_FOR_DEFAULT};
 
 use crate::DeployError;
 
@@ -33,6 +37,13 @@ pub(crate) async fn read_component(
             });
         }
     };
+    if !place.is_in_file() {
+        return Err(DeployError::Unsupported {
+            place: place.clone(),
+            feature: "an image of file:",
+            reason: "what names it is no file beside which it could be; name an image in a registry",
+        });
+    }
     let shown = path.display().to_string();
     let read = |source| DeployError::Read { place: place.clone(), path: shown.clone(), source };
     let folder = Path::new(place.file.as_ref()).parent().unwrap_or(Path::new(""));

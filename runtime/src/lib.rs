@@ -3,7 +3,7 @@
 //! A host holds workloads, a workload its components' immutable plans, a plan is run by fresh or pooled instances; a
 //! call borrows one. The crate knows nothing of pingora, and of NATS only in `washlet`.
 
-mod artifact;
+pub mod artifact;
 mod call;
 pub mod compile;
 mod component;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Host;
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
+    artifact::ArtifactOptions,
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     gate::Gate,
@@ -51,6 +52,8 @@ pub struct HostBuilder {
     plugins: Vec<Arc<dyn HostPlugin>>,
     handler: Option<Arc<dyn HostHandler>>,
     compile: CompileOptions,
+    #[allow(dead_code, reason = "the next commit fetches by it")]
+    artifacts: ArtifactOptions,
 }
 
 impl HostBuilder {
@@ -106,6 +109,12 @@ impl HostBuilder {
     pub fn with_component_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.compile.cache_directory = Some(directory.into());
         self
+    }
+
+    /// Fetches images as `options` say. Without it the host reads public registries without credentials, and keeps what
+    /// it fetched for as long as it lives.
+    pub fn with_artifacts(self, options: ArtifactOptions) -> Self {
+        Self { artifacts: options, ..self }
     }
 
     /// Starts the host: engine, plugins, HTTP handler, in this order.
