@@ -277,7 +277,7 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 fn streamed(frames: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static) -> Answer {
-    Response::new(StreamBody::new(frames.map(|piece| piece.map(Frame::data))).boxed())
+    Response::new(BodyExt::boxed(StreamBody::new(frames.map(|piece| piece.map(Frame::data)))))
 }
 
 /// The piece over and over, without a length.
@@ -287,8 +287,12 @@ fn endless(piece: Bytes) -> Answer {
 
 /// A piece of what was promised, then the end of the connection.
 fn cut(piece: Bytes, promised: usize) -> Answer {
-    let frames = futures::stream::iter([Ok(piece), Err(std::io::Error::other("cut"))]);
-    let mut answer = streamed(frames);
+    let cut = async {
+        // What was said before is to arrive.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::other("cut"))
+    };
+    let mut answer = streamed(futures::stream::iter([Ok(piece)]).chain(futures::stream::once(cut)));
     answer.headers_mut().insert("content-length", promised.into());
     answer
 }

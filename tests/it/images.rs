@@ -183,7 +183,7 @@ async fn credentials_come_from_dockers_configuration() {
     let untrusted = pull(&[]);
     assert!(untrusted.contains("invalid peer certificate") && untrusted.contains("--oci-ca-path"), "{untrusted}");
     let nobody = pull(&["--oci-ca-path", &authorities]);
-    assert!(nobody.contains("wants credentials (401 UNAUTHORIZED), and there are none for it"), "{nobody}");
+    assert!(nobody.contains("wants credentials (401), and there are none for it"), "{nobody}");
     let wrong = pull(&["--oci-ca-path", &authorities, "--docker-config", &private.path("wrong.json")]);
     assert!(wrong.contains("refuses the credentials (401"), "{wrong}");
     assert!(!wrong.contains("wrong-password") && !wrong.contains(USER), "{wrong}");
@@ -257,7 +257,9 @@ async fn policies_are_exact() {
     assert_eq!(registry.requests("GET", "/org/app/blobs/"), 1);
 
     // The tag moves: only Always notices.
-    printed(&["push", &guest("probe-gateway"), &image, "--allow-insecure-registries"]);
+    let moved = folder.path().join("moved.wasm");
+    fs::write(&moved, padded(&guests::path("bare-http"), 100)).unwrap();
+    printed(&["push", moved.to_str().unwrap(), &image, "--allow-insecure-registries"]);
     answers(&Host::start_with(&with("IfNotPresent"), options())).await;
     assert_eq!(registry.requests("GET", "/org/app/blobs/"), 1);
     answers(&Host::start_with(&with("Always"), options())).await;

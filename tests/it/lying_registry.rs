@@ -152,7 +152,7 @@ async fn a_registry_that_stalls() {
     assert!(!success && said.contains("it took longer than 8 s (--registry-pull-timeout)"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_whose_registry_lies_runs_once_it_is_honest() {
     let registry = LyingRegistry::start(fs::read(guests::path("bare-http")).unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
