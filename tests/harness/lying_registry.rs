@@ -111,6 +111,9 @@ impl Script {
         if path == "/token" {
             return text(StatusCode::OK, r#"{"token": "t0k3n"}"#);
         }
+        if path == "/endless" {
+            return endless("token".into());
+        }
         if path == "/elsewhere" {
             return whole(StatusCode::OK, self.component.clone());
         }
@@ -149,6 +152,15 @@ impl Script {
             "basic-loop" => answer(401, &[("www-authenticate", "Basic realm=\"lies\"")]),
             "bearer-loop" => answer(401, &[("www-authenticate", &bearer)]),
             "bearer" if authorization != Some("Bearer t0k3n") => answer(401, &[("www-authenticate", &bearer)]),
+            "token-bomb" => {
+                let endless = bearer.replace("/token", "/endless");
+                answer(401, &[("www-authenticate", &endless)])
+            }
+            "refusal-bomb" => {
+                let mut answer = endless("no".into());
+                *answer.status_mut() = StatusCode::FORBIDDEN;
+                Some(answer)
+            }
             "realm-inside" => answer(401, &[("www-authenticate", "Bearer realm=\"http://169.254.169.254/token\"")]),
             "strange-challenge" => answer(401, &[("www-authenticate", "Negotiate")]),
             "echo" => match authorization {
@@ -224,10 +236,11 @@ impl Script {
             "encoded-manifest" => {
                 answer.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
             }
-            "long-head" => {
-                for number in 0..300 {
+            "long-head" | "many-fields" => {
+                let (fields, bytes) = if lie == "long-head" { (80, 1_000) } else { (150, 10) };
+                for number in 0..fields {
                     let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
-                    answer.headers_mut().insert(name, "x".repeat(400).parse().unwrap());
+                    answer.headers_mut().insert(name, "x".repeat(bytes).parse().unwrap());
                 }
             }
             _ => {}
