@@ -237,7 +237,7 @@ impl Script {
                 answer.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
             }
             "long-head" | "many-fields" => {
-                let (fields, bytes) = if lie == "long-head" { (80, 1_000) } else { (150, 10) };
+                let (fields, bytes) = if lie == "long-head" { (95, 2_000) } else { (150, 10) };
                 for number in 0..fields {
                     let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
                     answer.headers_mut().insert(name, "x".repeat(bytes).parse().unwrap());
