@@ -98,8 +98,12 @@ impl LyingRegistry {
 
     /// What was asked of a repository, in order.
     pub fn asked(&self, lie: &str) -> Vec<Asked> {
-        let prefix = format!("/v2/{lie}/");
-        self.script.asked.lock().unwrap().iter().filter(|asked| asked.path.starts_with(&prefix)).cloned().collect()
+        self.asked_below(&format!("/v2/{lie}/"))
+    }
+
+    /// What was asked below a path, in order.
+    pub fn asked_below(&self, prefix: &str) -> Vec<Asked> {
+        self.script.asked.lock().unwrap().iter().filter(|asked| asked.path.starts_with(prefix)).cloned().collect()
     }
 }
 
@@ -151,7 +155,9 @@ impl Script {
         match lie {
             "basic-loop" => answer(401, &[("www-authenticate", "Basic realm=\"lies\"")]),
             "bearer-loop" => answer(401, &[("www-authenticate", &bearer)]),
-            "bearer" if authorization != Some("Bearer t0k3n") => answer(401, &[("www-authenticate", &bearer)]),
+            "bearer" | "redirect-good" if authorization != Some("Bearer t0k3n") => {
+                answer(401, &[("www-authenticate", &bearer)])
+            }
             "token-bomb" => {
                 let endless = bearer.replace("/token", "/endless");
                 answer(401, &[("www-authenticate", &endless)])

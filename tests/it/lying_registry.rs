@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use roadstead::{
     artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore},
-    config::{Limits, PullPolicy},
+    config::{Limits, PullPolicy, RegistryCredentials},
 };
 use sha2::{Digest, Sha256};
 use tokio::{process::Command, time::timeout};
@@ -149,6 +149,27 @@ async fn who_tells_the_truth_in_the_end_is_heard() {
     let shown: Vec<_> = registry.asked("bearer").into_iter().map(|asked| asked.authorization).collect();
     assert_eq!(shown[0], None);
     assert!(shown[1..].iter().all(|shown| shown.as_deref() == Some("Bearer t0k3n")), "{shown:?}");
+    let elsewhere = registry.asked_below("/elsewhere");
+    assert!(!elsewhere.is_empty() && elsewhere.iter().all(|asked| asked.authorization.is_none()), "{elsewhere:?}");
+}
+
+#[tokio::test]
+async fn a_mirror_is_not_shown_what_a_workload_has_for_the_registry() {
+    let registry = LyingRegistry::start(b"component".to_vec()).await;
+    let options = ArtifactOptions {
+        allow_insecure: true,
+        mirrors: vec![format!("ghcr.io={}", registry.address()).parse().unwrap()],
+        ..ArtifactOptions::default()
+    };
+    let store = ArtifactStore::new(options, Limits::default()).await.unwrap();
+    let credentials = RegistryCredentials::new("anna", PASSWORD).unwrap();
+    let mirrored = "ghcr.io/basic-loop:1".parse().unwrap();
+    let refused = store.pull(&mirrored, PullPolicy::Always, Some(&credentials)).await.unwrap_err();
+    assert!(refused.to_string().contains("there are none for it"), "{refused}");
+    assert!(registry.asked("basic-loop").iter().all(|asked| asked.authorization.is_none()));
+    let named = registry.image("basic-loop").parse().unwrap();
+    let refused = store.pull(&named, PullPolicy::Always, Some(&credentials)).await.unwrap_err();
+    assert!(refused.to_string().contains("refuses the credentials"), "{refused}");
 }
 
 /// After `wire::STALL_TIMEOUT` another try begins.
