@@ -5,6 +5,7 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod digest;
 pub mod duration;
 pub mod egress;
 pub mod http;
@@ -17,20 +18,23 @@ pub mod name;
 pub mod network;
 mod node;
 pub mod path;
+pub mod registry;
 pub mod set;
 pub mod source;
 pub mod subject;
 
 pub use diagnostic::Diagnostic;
+pub use digest::{DigestError, Sha256Digest};
 pub use duration::parse_duration;
 pub use http::{HostName, HostPattern, PathMatch, PathMatchKind, RoutePath};
-pub use image::{ImageReference, PullPolicy};
+pub use image::{ImageError, ImageReference, OciReference, PullPolicy};
 pub use interface::{InterfaceName, InterfaceVersion, PackageName};
 pub use limits::{LimitError, LimitSetting, Limits};
 pub use messaging::{ConsumerGroup, MessagingConfig, MessagingConfigError};
 pub use name::{Namespace, ResourceName};
 pub use network::{Network, NetworkError, TrustedProxies};
 pub use path::{ManifestPath, ManifestPathError};
+pub use registry::{CredentialsError, RegistryCredentials, RegistryError, RegistryHost, RegistryMirror};
 pub use set::{ManifestSet, load};
 pub use source::SourceFile;
 pub use subject::{QueueGroup, Subject, SubjectPattern};

@@ -25,15 +25,32 @@ pub const QUEUE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourcePlace {
     pub file: Arc<str>,
-    /// Counted from 1.
+    /// Counted from 1. 0 where nothing is written in a file: `file` is then words that say where it comes from.
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
 }
 
+impl SourcePlace {
+    /// The place of what is in no file, such as a component in a command of a control plane. `origin` is what errors
+    /// begin with.
+    pub fn outside_files(origin: impl Into<Arc<str>>) -> Self {
+        Self { file: origin.into(), line: 0, column: 0 }
+    }
+
+    /// Whether it is in a file, beside which other files can be.
+    pub fn is_in_file(&self) -> bool {
+        self.line > 0
+    }
+}
+
 impl fmt::Display for SourcePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        if self.is_in_file() {
+            write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        } else {
+            f.write_str(&self.file)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{InterfaceName, manifest::SourcePlace};
 
-use crate::{BindError, PluginError, WorkloadId, compile::CompileError};
+use crate::{BindError, PluginError, WorkloadId, artifact::PullError, compile::CompileError};
 
 /// How a guest's execution ended badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +118,13 @@ pub enum DeployError {
         path: String,
         #[source]
         source: std::io::Error,
+    },
+    #[error("{place}: the image {image} cannot be had")]
+    Image {
+        place: SourcePlace,
+        image: String,
+        #[source]
+        source: PullError,
     },
     #[error("{place}: {path} is {found} bytes large; a component may have {max} (component_bytes_max)")]
     TooLarge { place: SourcePlace, path: String, found: u64, max: u64 },

@@ -95,6 +95,24 @@ impl Host {
         self.deploy(request).await
     }
 
+    /// Notes that a workload cannot be started for a reason that lies outside of the host, such as a secret that is not
+    /// there. What ran before goes on running, and the status says why.
+    pub async fn workload_refuse(
+        &self,
+        request: WorkloadRequest,
+        reason: &(dyn std::error::Error + Sync),
+    ) -> WorkloadStatus {
+        let _turn = self.deploying.lock().await;
+        let (id, request) = (request.id.clone(), Arc::new(request));
+        if let Err(error) = self.make_room(&id, &request) {
+            return WorkloadStatus::failed(&id, &request, error_text(&error));
+        }
+        let still_serving = self.entries().get(&id).is_some_and(|entry| entry.running.is_some());
+        self.note_failure(&id, reason, still_serving);
+        self.count_states();
+        self.status_of(&id)
+    }
+
     /// Why the host cannot do its work just now, one reason for each part; empty when it can.
     pub fn not_ready(&self) -> Vec<String> {
         let plugins = self.foundry.plugins.iter();
@@ -172,7 +190,7 @@ impl Host {
         Ok(())
     }
 
-    fn note_failure(&self, id: &WorkloadId, error: &DeployError, still_serving: bool) {
+    fn note_failure(&self, id: &WorkloadId, error: &dyn std::error::Error, still_serving: bool) {
         let text = error_text(error);
         tracing::error!(namespace = %id.namespace, workload = %id.name, still_serving, "workload failed: {text}");
         self.set(id, |entry| {
@@ -185,8 +203,8 @@ impl Host {
 
     /// Builds a workload and lets requests and messages at it, in an order in which a failure can be undone.
     async fn start(&self, request: &WorkloadRequest) -> Result<Arc<Workload>, DeployError> {
-        let WorkloadRequest { id, spec, replicas, place, trigger, .. } = request;
-        let workload = Arc::new(self.foundry.build(id, spec, *replicas).await?);
+        let WorkloadRequest { id, spec, replicas, place, trigger, registry_credentials, .. } = request;
+        let workload = Arc::new(self.foundry.build(id, spec, *replicas, registry_credentials).await?);
         let target = match trigger {
             Some(_) => Some(workload.http_target(place)?),
             None => None,

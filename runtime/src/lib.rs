@@ -3,7 +3,7 @@
 //! A host holds workloads, a workload its components' immutable plans, a plan is run by fresh or pooled instances; a
 //! call borrows one. The crate knows nothing of pingora, and of NATS only in `washlet`.
 
-mod artifact;
+pub mod artifact;
 mod backend;
 mod call;
 pub mod compile;
@@ -27,6 +27,7 @@ mod metrics;
 mod plan;
 pub mod plugin;
 mod pool;
+mod private_folder;
 mod series;
 mod state;
 mod support;

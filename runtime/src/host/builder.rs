@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Host;
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
+    artifact::{ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     gate::Gate,
@@ -30,6 +31,8 @@ pub enum BuildError {
     Threads(#[source] std::io::Error),
     #[error("the base interfaces cannot be linked: {0}")]
     Base(String),
+    #[error("images cannot be fetched")]
+    Images(#[source] PullError),
     #[error("the host's metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("the plugin {id} cannot start")]
@@ -51,6 +54,7 @@ pub struct HostBuilder {
     plugins: Vec<Arc<dyn HostPlugin>>,
     handler: Option<Arc<dyn HostHandler>>,
     compile: CompileOptions,
+    artifacts: ArtifactOptions,
 }
 
 impl HostBuilder {
@@ -108,6 +112,12 @@ impl HostBuilder {
         self
     }
 
+    /// Fetches images as `options` say. Without it the host reads public registries without credentials, and keeps what
+    /// it fetched for as long as it lives.
+    pub fn with_artifacts(self, options: ArtifactOptions) -> Self {
+        Self { artifacts: options, ..self }
+    }
+
     /// Starts the host: engine, plugins, HTTP handler, in this order.
     ///
     /// # Errors
@@ -128,7 +138,8 @@ impl HostBuilder {
         });
         let compiler =
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
-        let foundry = Foundry::new(shared, self.plugins, metrics, compiler)
+        let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
+        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images.map_err(BuildError::Images)?)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
             handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;

@@ -1,9 +1,9 @@
 //! What a host is asked to run, made from a manifest's document.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use roadstead_config::{
-    HostPattern, PathMatch,
+    HostPattern, PathMatch, RegistryCredentials, ResourceName,
     manifest::{
         DeployPolicy, Document, RequestLimits, SourcePlace, TRIGGER_TIMEOUT_DEFAULT, TriggerCertificate, WorkloadSpec,
     },
@@ -24,6 +24,9 @@ pub struct WorkloadRequest {
     pub place: SourcePlace,
     /// The HTTP requests that the workload answers, if any.
     pub trigger: Option<TriggerSpec>,
+    /// What the registries of the components' images are shown, by the name of the component. A component that is not
+    /// here is fetched with what the host itself has for its registry.
+    pub registry_credentials: BTreeMap<ResourceName, RegistryCredentials>,
 }
 
 /// Which HTTP requests reach a workload, how many, and how long they may take.
@@ -79,6 +82,7 @@ impl WorkloadRequest {
             deploy_policy,
             place: metadata.place.clone(),
             trigger,
+            registry_credentials: BTreeMap::new(),
         })
     }
 
