@@ -241,7 +241,7 @@ impl HostPlugin for Messaging {
         if !handles {
             return Ok(None);
         }
-        let group = queue_group(&bound.config.consumer_group, component.workload(), component.name().as_str());
+        let group = queue_group(&bound.config.consumer_group, &component);
         let mut intake = Intake::new(component, bound.clone())?;
         for pattern in &bound.config.subscriptions {
             let subscribed = bound.broker.subscribe(pattern, group.as_ref(), &bound.limits, &bound.metrics.waiting);
@@ -277,10 +277,13 @@ fn merged_config(binding: &ComponentBinding<'_>) -> BTreeMap<String, String> {
 }
 
 /// The group in which a component's replicas share messages: named after the deployment, never after a replica.
-fn queue_group(asked: &ConsumerGroup, workload: &WorkloadId, component: &str) -> Option<QueueGroup> {
+fn queue_group(asked: &ConsumerGroup, component: &ComponentHandle) -> Option<QueueGroup> {
     match asked {
         ConsumerGroup::Broadcast => None,
         ConsumerGroup::Named(group) => Some(group.clone()),
-        ConsumerGroup::Default => format!("{}.{}.{component}", workload.namespace, workload.name).parse().ok(),
+        ConsumerGroup::Default => {
+            let namespace = &component.workload().namespace;
+            format!("{namespace}.{}.{}", component.deployment(), component.name()).parse().ok()
+        }
     }
 }

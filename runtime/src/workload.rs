@@ -16,6 +16,7 @@ use crate::{
     component::{ComponentHandle, bound_entry},
     fault::{detail, one_line},
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
+    host::WorkloadRequest,
     http_call::HttpTarget,
     instance::HostShared,
     lanes::LongRuns,
@@ -63,12 +64,8 @@ impl Foundry {
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
     /// is called by anybody yet; dropping it undoes it.
-    pub(crate) async fn build(
-        &self,
-        id: &WorkloadId,
-        spec: &WorkloadSpec,
-        replicas: u32,
-    ) -> Result<Workload, DeployError> {
+    pub(crate) async fn build(&self, request: &WorkloadRequest) -> Result<Workload, DeployError> {
+        let (spec, replicas) = (&request.spec, request.replicas);
         support::refuse(spec)?;
         support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
@@ -77,7 +74,7 @@ impl Foundry {
         let compiled = futures::future::try_join_all(spec.components.iter().map(|c| self.compile(c))).await?;
         let mut components = Vec::with_capacity(spec.components.len());
         for ((component, code), pool) in spec.components.iter().zip(compiled).zip(pools) {
-            components.push(Arc::new(self.build_component(id, spec, component, code, pool).await?));
+            components.push(Arc::new(self.build_component(request, component, code, pool).await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
@@ -92,12 +89,12 @@ impl Foundry {
 
     async fn build_component(
         &self,
-        id: &WorkloadId,
-        spec: &WorkloadSpec,
+        request: &WorkloadRequest,
         component: &manifest::Component,
         compiled: Arc<Component>,
         pool: Option<PoolBounds>,
     ) -> Result<ComponentHandle, DeployError> {
+        let (id, spec) = (&request.id, &request.spec);
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
@@ -109,6 +106,7 @@ impl Foundry {
         let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
         let plan = Arc::new(ComponentPlan {
             workload: id.clone(),
+            deployment: request.deployment.clone(),
             name: component.name.clone(),
             linked,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),
