@@ -272,6 +272,11 @@ limits! {
     broker_call_ms = 5_000 Milliseconds;
     /// Replies that a guest may send to one message.
     replies_per_message_max = 1_024 Count;
+    /// Size of a command that a fleet's scheduler sends.
+    control_bytes_max = 1_048_576 Bytes;
+    /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused
+    /// at once.
+    control_commands_max = 512 Count;
     /// Workloads of one host.
     workloads_max = 10_000 Count;
     /// Size of a manifest file.

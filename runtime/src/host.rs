@@ -4,7 +4,7 @@
 //! be made leaves what was serving as it was.
 
 mod builder;
-mod deploy;
+pub(crate) mod deploy;
 mod request;
 mod status;
 mod turns;
@@ -35,6 +35,7 @@ use crate::{
     engine::EngineWithClock,
     workload::{Foundry, Workload},
 };
+use deploy::Begun;
 use turns::{Attempt, Turns};
 
 /// What can be asked of a host, by a program that embeds it or by a control plane.
@@ -180,13 +181,10 @@ impl HostApi for Host {
     }
 
     async fn workload_start(&self, request: WorkloadRequest) -> WorkloadStatus {
-        let attempt = match self.enter_new(&request) {
-            Ok(attempt) => attempt,
-            Err(error) => return self.refused(&request, &error),
-        };
-        let turn = self.turns.of(&request.id);
-        let _turn = turn.lock().await;
-        self.deploy(request, attempt).await
+        match self.begin_start(&request) {
+            Ok(attempt) => self.finish_start(request, attempt).await,
+            Err(error) => self.refused(&request, &error),
+        }
     }
 
     async fn workload_status(&self, id: &WorkloadId) -> WorkloadStatus {
@@ -194,20 +192,12 @@ impl HostApi for Host {
     }
 
     async fn workload_stop(&self, id: &WorkloadId) -> WorkloadStatus {
-        let Some(stopped) = self.begin_stop(id) else { return WorkloadStatus::not_found(id) };
-        let stopping = WorkloadStatus { state: WorkloadState::Stopping, ..WorkloadStatus::not_found(id) };
-        let Some(attempt) = stopped else { return stopping };
-        let turn = self.turns.of(id);
-        let _turn = turn.lock().await;
-        self.unbind_routes(id);
-        let running = self.entries().get_mut(id).and_then(|entry| entry.running.take());
-        if let Some(workload) = running {
-            workload.stop(self.drain_timeout()).await;
+        match self.begin_stop(id) {
+            Begun::Nothing => return WorkloadStatus::not_found(id),
+            Begun::Already => {}
+            Begun::Now(attempt) => self.finish_stop(id, &attempt).await,
         }
-        self.forget(id, &attempt);
-        self.count_states();
-        tracing::info!(namespace = %id.namespace, workload = %id.name, "workload stopped");
-        stopping
+        WorkloadStatus { state: WorkloadState::Stopping, ..WorkloadStatus::not_found(id) }
     }
 }
 

@@ -30,6 +30,7 @@ mod series;
 mod state;
 mod support;
 mod tenant;
+pub mod washlet;
 mod workload;
 
 pub use call::{Call, TraceContext, TraceId};

@@ -11,6 +11,17 @@ use std::{
 use super::{Entry, Host, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus, error_text, turns::Attempt};
 use crate::{DeployError, TriggerBinding, WorkloadId, dispatch::Dispatch, support, workload::Workload};
 
+/// What became of the wish to stop a workload.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// There is none.
+    Nothing,
+    /// Somebody else is stopping it.
+    Already,
+    /// It is being stopped from now on.
+    Now(Attempt),
+}
+
 impl Host {
     /// Enters a workload, new or in place of the one of its name. The turn is the caller's.
     pub(super) fn enter(&self, request: &WorkloadRequest) -> Result<Attempt, DeployError> {
@@ -26,14 +37,22 @@ impl Host {
         }
     }
 
-    /// Enters a workload whose name is free.
-    pub(super) fn enter_new(&self, request: &WorkloadRequest) -> Result<Attempt, DeployError> {
+    /// Enters a workload whose name is free; from here on it can be seen, and stopped. What begins is to be finished by
+    /// [`Host::finish_start`].
+    pub(crate) fn begin_start(&self, request: &WorkloadRequest) -> Result<Attempt, DeployError> {
         let mut entries = self.entries();
         match entries.get(&request.id) {
             Some(entry) if entry.state == WorkloadState::Stopping => Err(DeployError::Leaving(request.id.clone())),
             Some(_) => Err(DeployError::Exists(request.id.clone())),
             None => self.enter_into(&mut entries, request, Attempt::freeing_name()),
         }
+    }
+
+    /// Starts what was entered.
+    pub(crate) async fn finish_start(&self, request: WorkloadRequest, attempt: Attempt) -> WorkloadStatus {
+        let turn = self.turns.of(&request.id);
+        let _turn = turn.lock().await;
+        self.deploy(request, attempt).await
     }
 
     fn enter_into(
@@ -138,20 +157,35 @@ impl Host {
         self.status_of(id)
     }
 
-    /// Begins to stop a workload: `None` where there is none; no attempt where somebody else has begun.
-    pub(super) fn begin_stop(&self, id: &WorkloadId) -> Option<Option<Attempt>> {
+    /// Begins to stop a workload, at once: an attempt to start it ends. What begins now is to be finished by
+    /// [`Host::finish_stop`].
+    pub(crate) fn begin_stop(&self, id: &WorkloadId) -> Begun {
         let mut entries = self.entries();
-        let entry = entries.get_mut(id)?;
+        let Some(entry) = entries.get_mut(id) else { return Begun::Nothing };
         if entry.state == WorkloadState::Stopping {
-            return Some(None);
+            return Begun::Already;
         }
         entry.state = WorkloadState::Stopping;
         entry.attempt.cancel();
-        Some(Some(entry.attempt.clone()))
+        Begun::Now(entry.attempt.clone())
+    }
+
+    /// Waits for what is under way, and forgets the workload.
+    pub(crate) async fn finish_stop(&self, id: &WorkloadId, attempt: &Attempt) {
+        let turn = self.turns.of(id);
+        let _turn = turn.lock().await;
+        self.unbind_routes(id);
+        let running = self.entries().get_mut(id).and_then(|entry| entry.running.take());
+        if let Some(workload) = running {
+            workload.stop(self.drain_timeout()).await;
+        }
+        self.forget(id, attempt);
+        self.count_states();
+        tracing::info!(namespace = %id.namespace, workload = %id.name, "workload stopped");
     }
 
     /// Forgets a workload, unless another one has its name by now.
-    pub(super) fn forget(&self, id: &WorkloadId, attempt: &Attempt) {
+    fn forget(&self, id: &WorkloadId, attempt: &Attempt) {
         let mut entries = self.entries();
         if entries.get(id).is_some_and(|entry| entry.attempt.is(attempt)) {
             entries.remove(id);

@@ -25,7 +25,7 @@ impl Turns {
 
 /// One attempt to start a workload. Copies are one attempt.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     cancelled: CancellationToken,
     identity: Arc<()>,
     /// What cannot be fetched leaves nothing behind.

@@ -1,0 +1,152 @@
+//! Heartbeats: when they are sent and what they tell. A scheduler that hears none for a while takes the host for dead.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_nats::{Subscriber, connection::State};
+use bytes::Bytes;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use super::{
+    control::{Control, next},
+    json::{self, Timestamp},
+    machine::{Facts, Load, Machine},
+    messages::{HostHeartbeat, WitInterface},
+};
+use crate::{host::Host, plugin::InterfaceOffer};
+
+/// Time between two heartbeats (published).
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// Shortest time between two heartbeats, however much changes.
+const CHANGE_PAUSE: Duration = Duration::from_millis(200);
+/// Time between two looks whether the connection is there.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Time in which the connection must have taken a heartbeat.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What does not change in a host's heartbeats.
+pub(super) struct Identity {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) environment: String,
+    pub(super) started: Timestamp,
+    pub(super) facts: Facts,
+}
+
+impl Identity {
+    /// What the host tells now.
+    fn heartbeat(&self, host: &Host, load: Load) -> HostHeartbeat {
+        let (workload_count, component_count) = host.running_counts();
+        let offers: Vec<InterfaceOffer> = host.offers().collect();
+        HostHeartbeat {
+            id: self.id.clone(),
+            hostname: self.facts.hostname.clone(),
+            friendly_name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: BTreeMap::from([("hostgroup".to_owned(), self.group.clone())]),
+            started_at: Some(self.started),
+            os_arch: self.facts.architecture.clone(),
+            os_name: self.facts.os.clone(),
+            os_kernel: self.facts.kernel.clone(),
+            system_cpu_usage: load.cpu_percent,
+            system_memory_total: load.memory_total_bytes,
+            system_memory_free: load.memory_free_bytes,
+            component_count,
+            workload_count,
+            imports: offers.iter().filter_map(|offer| interface(offer, &[offer.imports, offer.types])).collect(),
+            exports: offers.iter().filter_map(|offer| interface(offer, &[offer.exports])).collect(),
+            http_port: host.http_address().or(host.https_address()).map_or(0, |address| u32::from(address.port())),
+            environment: self.environment.clone(),
+        }
+    }
+}
+
+fn interface(offer: &InterfaceOffer, lists: &[&[&str]]) -> Option<WitInterface> {
+    let interfaces: Vec<String> = lists.iter().flat_map(|list| list.iter().map(|name| (*name).to_owned())).collect();
+    (!interfaces.is_empty()).then(|| WitInterface {
+        namespace: offer.package.namespace().to_owned(),
+        package: offer.package.package().to_owned(),
+        version: offer.version.to_string(),
+        interfaces,
+        ..WitInterface::default()
+    })
+}
+
+/// The host's pulse.
+pub(super) struct Pulse {
+    control: Arc<Control>,
+    identity: Arc<Identity>,
+    subject: String,
+    machine: tokio::sync::Mutex<Machine>,
+}
+
+impl Pulse {
+    pub(super) fn new(control: Arc<Control>, identity: Identity, machine: Machine) -> Self {
+        let subject = format!("runtime.operator.heartbeat.{}", identity.id);
+        Self { control, identity: Arc::new(identity), subject, machine: tokio::sync::Mutex::new(machine) }
+    }
+
+    /// Publishes heartbeats until the host stops: at once, regularly, after each change, and when a connection that was
+    /// lost is there again. What is lost meanwhile is not sent later: it would be old.
+    pub(super) async fn beat(self: Arc<Self>) {
+        let control = &self.control;
+        let mut last: Option<Instant> = None;
+        let (mut was_connected, mut changed) = (true, false);
+        loop {
+            let connected = control.client.connection_state() == State::Connected;
+            self.note_connection(was_connected, connected);
+            let now = Instant::now();
+            let due = last.is_none_or(|last| now >= last + HEARTBEAT_EVERY);
+            let allowed = last.is_none_or(|last| now >= last + CHANGE_PAUSE);
+            if connected && allowed && (due || changed || !was_connected) {
+                self.publish().await;
+                (last, changed) = (Some(now), false);
+            }
+            was_connected = connected;
+            let soon = if changed { CHANGE_PAUSE } else { LOOK_EVERY };
+            tokio::select! {
+                biased;
+                () = control.refusing.cancelled() => return,
+                () = control.changed.notified() => changed = true,
+                () = sleep_until(now + soon) => {}
+            }
+        }
+    }
+
+    fn note_connection(&self, was_connected: bool, connected: bool) {
+        let metrics = &self.control.metrics;
+        metrics.connected.set(i64::from(connected));
+        match (was_connected, connected) {
+            (true, false) => {
+                metrics.lost.inc();
+                tracing::warn!("the connection to the scheduler is lost; workloads go on, and it is tried again");
+            }
+            (false, true) => tracing::info!("the connection to the scheduler is there again"),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Publishes one heartbeat.
+    pub(super) async fn publish(&self) {
+        let payload = Bytes::from(self.message().await);
+        match timeout(PUBLISH_TIMEOUT, self.control.client.publish(self.subject.clone(), payload)).await {
+            Ok(Ok(())) => self.control.metrics.heartbeats.inc(),
+            Ok(Err(error)) => tracing::warn!(%error, "a heartbeat could not be sent"),
+            Err(_) => tracing::warn!("a heartbeat could not be sent: the connection takes nothing"),
+        }
+    }
+
+    /// Answers those who ask for a heartbeat.
+    pub(super) async fn serve(self: Arc<Self>, mut questions: Subscriber) {
+        while let Some(question) = next(&mut questions, &self.control.ended).await {
+            self.control.metrics.command("heartbeat", super::metrics::Outcome::Done);
+            let answer = self.message().await;
+            self.control.reply(question, answer).await;
+        }
+    }
+
+    async fn message(&self) -> Vec<u8> {
+        let load = self.machine.lock().await.look();
+        json::encode(&self.identity.heartbeat(&self.control.host, load))
+    }
+}
