@@ -4,10 +4,13 @@ mod compile;
 mod compile_child;
 mod component_cache;
 mod health;
+mod host;
 mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod process;
+mod proxies;
 mod run;
 mod sockets;
 mod tls;
@@ -29,17 +32,20 @@ const EXAMPLES: &str = "\
 Examples:
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
+  roadstead host --host-group edge --http-addr 0.0.0.0:80 --scheduler-nats-url nats://nats:4222
   roadstead validate app.yaml            print every problem of a manifest
   roadstead compile app.yaml             compile components before they are needed
 
 Exit codes:
   0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
-  More of `run`: roadstead run --help";
+  More of a command: roadstead run --help, roadstead host --help";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the workloads of manifest files on this machine.
     Run(Box<run::RunArguments>),
+    /// Join a fleet: run what a scheduler sends over NATS.
+    Host(Box<host::HostArguments>),
     /// Check manifest files and print all their problems.
     Validate(validate::ValidateArguments),
     /// Compile components into the cache that hosts start from.
@@ -54,6 +60,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::main(*arguments),
+        Command::Host(arguments) => host::main(*arguments),
         Command::Validate(arguments) => validate::main(&arguments),
         Command::Compile(arguments) => compile::main(&arguments),
         Command::CompileChild(arguments) => compile_child::main(&arguments),

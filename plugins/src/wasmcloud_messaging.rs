@@ -28,14 +28,14 @@ use roadstead_config::{
     messaging::{ConsumerGroup, KEYS, MessagingConfig},
 };
 use roadstead_runtime::{
-    BoundState, ComponentHandle, InstanceState, PluginError, WorkloadId,
+    BoundState, ComponentHandle, InstanceState, PluginError,
     plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
 };
 use wasmtime::component::{HasSelf, Linker};
 
 pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Requester, Subscription};
 pub use in_process::InProcessBroker;
-pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, connect_nats};
+pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, NatsServer, connect_nats, connect_scheduler};
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
@@ -137,8 +137,16 @@ impl Messaging {
     /// # Errors
     /// When the server refuses the connection.
     pub async fn nats(url: &str) -> Result<Self, ConnectError> {
+        Self::nats_at(&NatsServer::at(url)).await
+    }
+
+    /// The same with TLS and credentials.
+    ///
+    /// # Errors
+    /// When the server refuses the connection, or a file cannot be used.
+    pub async fn nats_at(server: &NatsServer) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-        let broker = NatsBroker::connect(url, &metrics).await?;
+        let broker = NatsBroker::connect(server, &metrics).await?;
         Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics)))
     }
 
@@ -149,8 +157,16 @@ impl Messaging {
     /// # Errors
     /// When `url` is no address.
     pub fn nats_accounts(url: &str, folder: PathBuf) -> Result<Self, ConnectError> {
+        Self::nats_accounts_at(&NatsServer::at(url), folder)
+    }
+
+    /// The same with TLS. Credentials of the host's own are not used.
+    ///
+    /// # Errors
+    /// When its URL is no address.
+    pub fn nats_accounts_at(server: &NatsServer, folder: PathBuf) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-        let accounts = NatsAccounts::new(url, folder, metrics.clone())?;
+        let accounts = NatsAccounts::new(server, folder, metrics.clone())?;
         Ok(Self::over(Brokers::Accounts(accounts), Some(metrics)))
     }
 
