@@ -12,6 +12,7 @@ pub mod guests;
 pub mod host;
 pub mod manifest;
 pub mod nats;
+pub mod operator;
 pub mod process;
 pub mod programs;
 

@@ -20,6 +20,8 @@ mod compiling;
 mod embedding;
 mod fairness;
 mod faults;
+mod fleet;
+mod fleet_faults;
 mod floods;
 mod framing;
 mod generated;
