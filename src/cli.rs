@@ -5,12 +5,14 @@ mod compile_child;
 mod component_cache;
 mod health;
 mod host;
+mod images;
 mod limits;
 mod log;
 mod manifests;
 mod messaging;
 mod process;
 mod proxies;
+mod registry;
 mod run;
 mod sockets;
 mod tls;
@@ -35,6 +37,8 @@ Examples:
   roadstead host --host-group edge --http-addr 0.0.0.0:80 --scheduler-nats-url nats://nats:4222
   roadstead validate app.yaml            print every problem of a manifest
   roadstead compile app.yaml             compile components before they are needed
+  roadstead push gateway.wasm ghcr.io/org/gateway:0.3.0
+  roadstead inspect ghcr.io/org/gateway:0.3.0
 
 Exit codes:
   0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
@@ -50,6 +54,12 @@ enum Command {
     Validate(validate::ValidateArguments),
     /// Compile components into the cache that hosts start from.
     Compile(compile::CompileArguments),
+    /// Fetch a component from a registry, into a file or the image cache.
+    Pull(Box<images::PullArguments>),
+    /// Send a component to a registry.
+    Push(Box<images::PushArguments>),
+    /// Show what a component imports, exports, and what a manifest must declare for it.
+    Inspect(Box<images::InspectArguments>),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
     #[command(name = compile_child::NAME, hide = true)]
@@ -63,6 +73,9 @@ pub fn main() -> ExitCode {
         Command::Host(arguments) => host::main(*arguments),
         Command::Validate(arguments) => validate::main(&arguments),
         Command::Compile(arguments) => compile::main(&arguments),
+        Command::Pull(arguments) => images::pull(&arguments),
+        Command::Push(arguments) => images::push(&arguments),
+        Command::Inspect(arguments) => images::inspect(&arguments),
         Command::CompileChild(arguments) => compile_child::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),
     }

@@ -22,7 +22,10 @@ pub mod host {
 
 /// Where images come from and where they are kept.
 pub mod artifact {
-    pub use roadstead_runtime::artifact::{ArtifactCleaner, ArtifactOptions};
+    pub use roadstead_runtime::artifact::{
+        ArtifactCleaner, ArtifactLease, ArtifactOptions, ArtifactStore, Declaration, Inspected, PullError,
+        PullProgress, PullSecretError, PullSource, Pulled, pull_secret,
+    };
 }
 
 /// How components become code, for programs that let a child process of theirs compile, or fill a cache beforehand.

@@ -5,6 +5,7 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod digest;
 pub mod duration;
 pub mod egress;
 pub mod http;
@@ -23,9 +24,10 @@ pub mod source;
 pub mod subject;
 
 pub use diagnostic::Diagnostic;
+pub use digest::{DigestError, Sha256Digest};
 pub use duration::parse_duration;
 pub use http::{HostName, HostPattern, PathMatch, PathMatchKind, RoutePath};
-pub use image::{ImageReference, PullPolicy};
+pub use image::{ImageError, ImageReference, OciReference, PullPolicy};
 pub use interface::{InterfaceName, InterfaceVersion, PackageName};
 pub use limits::{LimitError, LimitSetting, Limits};
 pub use messaging::{ConsumerGroup, MessagingConfig, MessagingConfigError};

@@ -250,6 +250,12 @@ limits! {
     component_cache_bytes_max = 4_294_967_296 Bytes;
     /// Compiled components in the cache directory.
     component_cache_files_max = 10_000 Count;
+    /// Images that are fetched from registries at a time; further ones wait. Each may take component_bytes_max of memory.
+    artifact_pulls_at_once_max = 4 Count;
+    /// Size of all components in the image cache together; the least recently used are removed first, those in use never.
+    artifact_cache_bytes_max = 10_737_418_240 Bytes;
+    /// Components in the image cache, and references to them that are remembered.
+    artifact_cache_files_max = 10_000 Count;
     /// Bytes that a call may log; the rest is counted and dropped.
     log_bytes_per_call_max = 65_536 Bytes;
     /// Longest single log message; the rest is cut off.

@@ -1,18 +1,39 @@
 //! Where a component's bytes come from, and whether they are a component at all. Checked before anything compiles them.
 
+mod address;
+mod auth;
+mod cache;
+mod docker_config;
+mod error;
+mod fetch;
+mod inspect;
+mod manifest;
 mod options;
+mod push;
+mod retry;
+mod session;
+mod store;
+mod wire;
 
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use roadstead_config::{ImageReference, manifest::SourcePlace};
-
-pub use options::{ArtifactCleaner, ArtifactOptions, CLEAN_EVERY_DEFAULT, PULL_TIMEOUT_DEFAULT, UNUSED_FOR_DEFAULT};
+use roadstead_config::{ImageReference, PullPolicy, RegistryCredentials, manifest::SourcePlace};
 
 use crate::DeployError;
+pub use cache::ArtifactLease;
+pub use docker_config::{PullSecretError, pull_secret};
+pub use error::PullError;
+pub use fetch::digest_of;
+pub use inspect::{Declaration, Inspected};
+pub use options::{
+    ArtifactCleaner, ArtifactOptions, CLEAN_EVERY_DEFAULT, PULL_TIMEOUT_DEFAULT, PullProgress, UNUSED_FOR_DEFAULT,
+};
+pub use store::{ArtifactStore, PullSource, Pulled};
 
 /// `\0asm`, how every WebAssembly binary begins.
 const MAGIC: [u8; 4] = *b"\0asm";
@@ -21,22 +42,43 @@ const COMPONENT_LAYER: [u8; 4] = [0x0d, 0x00, 0x01, 0x00];
 /// Version and layer of a core module.
 const MODULE_LAYER: [u8; 4] = [0x01, 0x00, 0x00, 0x00];
 
-/// Reads the component that `image` names. A file is looked up from the folder of the manifest that names it.
+/// A component to read: the image, with all that decides from where.
+pub(crate) struct Wanted<'w> {
+    pub(crate) image: &'w ImageReference,
+    pub(crate) place: &'w SourcePlace,
+    pub(crate) policy: PullPolicy,
+    pub(crate) credentials: Option<&'w RegistryCredentials>,
+}
+
+/// A component's bytes, checked to be one.
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    /// Keeps the image in the cache for as long as the component is in use.
+    pub(crate) lease: Option<Arc<ArtifactLease>>,
+}
+
+/// Reads the component that an image names. A file is looked up from the folder of the manifest that names it.
 pub(crate) async fn read_component(
-    image: &ImageReference,
-    place: &SourcePlace,
+    store: &ArtifactStore,
+    wanted: Wanted<'_>,
     bytes_max: u64,
-) -> Result<Bytes, DeployError> {
-    let path = match image {
-        ImageReference::File(path) => path,
-        ImageReference::Oci(_) => {
-            return Err(DeployError::Unsupported {
-                place: place.clone(),
-                feature: "an image in a registry",
-                reason: "this version reads components from files; write file:PATH.wasm",
-            });
+) -> Result<Read, DeployError> {
+    let Wanted { image, place, policy, credentials } = wanted;
+    match image {
+        ImageReference::File(path) => {
+            let bytes = read_beside(path, place, bytes_max).await?;
+            Ok(Read { bytes, lease: None })
         }
-    };
+        ImageReference::Oci(image) => {
+            let failed = |source| DeployError::Image { place: place.clone(), image: image.to_string(), source };
+            let pulled = store.pull(image, policy, credentials).await.map_err(failed)?;
+            check_layer(&pulled.bytes, place, image.as_written())?;
+            Ok(Read { bytes: pulled.bytes, lease: pulled.lease })
+        }
+    }
+}
+
+async fn read_beside(path: &Path, place: &SourcePlace, bytes_max: u64) -> Result<Bytes, DeployError> {
     if !place.is_in_file() {
         return Err(DeployError::Unsupported {
             place: place.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{InterfaceName, manifest::SourcePlace};
 
-use crate::{BindError, PluginError, WorkloadId, compile::CompileError};
+use crate::{BindError, PluginError, WorkloadId, artifact::PullError, compile::CompileError};
 
 /// How a guest's execution ended badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +119,13 @@ pub enum DeployError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{place}: the image {image} cannot be had")]
+    Image {
+        place: SourcePlace,
+        image: String,
+        #[source]
+        source: PullError,
+    },
     #[error("{place}: {path} is {found} bytes large; a component may have {max} (component_bytes_max)")]
     TooLarge { place: SourcePlace, path: String, found: u64, max: u64 },
     #[error("{place}: {path} is not WebAssembly; `image` must name a component (.wasm)")]
@@ -199,7 +206,14 @@ impl DeployError {
     /// Whether the bytes of a component could not be had, or were none of a component: nothing of the workload has
     /// come to be then.
     pub(crate) fn is_fetch(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::TooLarge { .. } | Self::NotWasm { .. } | Self::CoreModule { .. })
+        matches!(
+            self,
+            Self::Image { .. }
+                | Self::Read { .. }
+                | Self::TooLarge { .. }
+                | Self::NotWasm { .. }
+                | Self::CoreModule { .. }
+        )
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn base_offers() -> Vec<InterfaceOffer> {
 }
 
 /// Whether `name` belongs to the base.
-fn is_base(name: &InterfaceName) -> bool {
+pub(crate) fn is_base(name: &InterfaceName) -> bool {
     let track = WASI_VERSION.parse::<InterfaceVersion>().ok();
     let version_fits = match (&name.version, &track) {
         (Some(version), Some(track)) => version.is_same_track(track),

@@ -115,6 +115,23 @@ impl Host {
         }
     }
 
+    /// Notes that a workload cannot be started for a reason that lies outside of the host, such as a secret that is not
+    /// there. What ran before goes on running, and the status says why.
+    pub async fn workload_refuse(
+        &self,
+        request: WorkloadRequest,
+        reason: &(dyn std::error::Error + Sync),
+    ) -> WorkloadStatus {
+        let turn = self.turns.of(&request.id);
+        let _turn = turn.lock().await;
+        let status = match self.enter(&request) {
+            Ok(attempt) => self.note_failure(&request, error_text(reason), &attempt),
+            Err(error) => self.refused(&request, &error),
+        };
+        self.count_states();
+        status
+    }
+
     /// Why the host cannot do its work just now, one reason for each part; empty when it can.
     pub fn not_ready(&self) -> Vec<String> {
         let plugins = self.foundry.plugins.iter();

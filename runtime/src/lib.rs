@@ -26,6 +26,7 @@ mod metrics;
 mod plan;
 pub mod plugin;
 mod pool;
+mod private_folder;
 mod series;
 mod state;
 mod support;

@@ -34,7 +34,46 @@ pub(crate) struct RuntimeMetrics {
     call_duration: HistogramVec,
     pub(crate) workloads: IntGaugeVec,
     pub(crate) compiles: CompileMetrics,
+    pub(crate) images: ImageMetrics,
     components: SeriesByOwner<(WorkloadId, ResourceName), ComponentMetrics>,
+}
+
+/// The metrics of images, which belong to no workload: a copy is shared between them.
+#[derive(Clone)]
+pub(crate) struct ImageMetrics {
+    total: IntCounterVec,
+    bytes: IntCounter,
+    seconds: Histogram,
+}
+
+impl ImageMetrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let total = Opts::new(
+            "roadstead_image_total",
+            "Images asked for, by outcome: registry, confirmed (in the cache, and the registry was asked), cache, or \
+             what failed; and not-kept, for those that could not be written to the cache.",
+        );
+        let seconds = HistogramOpts::new(
+            "roadstead_image_fetch_duration_seconds",
+            "Time that images took that came from a registry.",
+        );
+        Ok(Self {
+            total: IntCounterVec::new(total, &["outcome"])?,
+            bytes: IntCounter::new("roadstead_image_bytes_total", "Bytes of components that came from registries.")?,
+            seconds: Histogram::with_opts(seconds.buckets(DURATION_BUCKETS.to_vec()))?,
+        })
+    }
+
+    /// Counts an image that was asked for.
+    pub(crate) fn count(&self, outcome: &str) {
+        self.total.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes an image that came from a registry.
+    pub(crate) fn fetched(&self, bytes: u64, seconds: f64) {
+        self.bytes.inc_by(bytes);
+        self.seconds.observe(seconds);
+    }
 }
 
 /// The metrics of compilation, which belong to no workload: code is shared between them.
@@ -107,9 +146,10 @@ impl RuntimeMetrics {
             )?,
             workloads: IntGaugeVec::new(Opts::new("roadstead_workloads", "Workloads, by state."), &["state"])?,
             compiles: CompileMetrics::new()?,
+            images: ImageMetrics::new()?,
             components: SeriesByOwner::default(),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 16] = [
             Box::new(metrics.instances.clone()),
             Box::new(metrics.instances_created.clone()),
             Box::new(metrics.instances_retired.clone()),
@@ -123,6 +163,9 @@ impl RuntimeMetrics {
             Box::new(metrics.workloads.clone()),
             Box::new(metrics.compiles.total.clone()),
             Box::new(metrics.compiles.seconds.clone()),
+            Box::new(metrics.images.total.clone()),
+            Box::new(metrics.images.bytes.clone()),
+            Box::new(metrics.images.seconds.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
         Ok(metrics)

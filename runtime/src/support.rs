@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use roadstead_config::{
-    Limits, PullPolicy,
+    ImageReference, Limits, PullPolicy,
     manifest::{Component, DeployPolicy, SourcePlace, Variables, WorkloadSpec},
 };
 
@@ -105,13 +105,14 @@ fn of_workload(request: &WorkloadRequest, speaks_tls: bool) -> Vec<String> {
 }
 
 fn of_component(component: &Component) -> Vec<String> {
-    const NO_REGISTRY: &str = "this version reads components from files";
+    const A_FILE: &str = "the image is a file";
+    let of_file = matches!(component.image, ImageReference::File(_));
     let local = &component.local_resources;
     let several_calls = component.max_concurrency.is_some_and(|max| max.get() > 1);
     let pull_policy = component.image_pull_policy != PullPolicy::default();
     let table = [
-        ("imagePullPolicy", pull_policy, NO_REGISTRY),
-        ("imagePullSecret", component.image_pull_secret.is_some(), NO_REGISTRY),
+        ("imagePullPolicy", of_file && pull_policy, A_FILE),
+        ("imagePullSecret", of_file && component.image_pull_secret.is_some(), A_FILE),
         ("maxConcurrency", several_calls, "an instance has one call at a time"),
         ("allowedHosts", !local.allowed_hosts.is_empty(), "this version sends no outgoing HTTP requests"),
         ("allowedIpNameLookups", !local.allowed_ip_name_lookups.is_empty(), "this version looks no names up"),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use roadstead_config::{
-    InterfaceName, PackageName,
+    InterfaceName, PackageName, RegistryCredentials,
     manifest::{self, SourcePlace, WorkloadSpec},
 };
 use tokio::sync::Mutex;
@@ -11,7 +11,7 @@ use wasmtime::component::{Component, types::ComponentItem};
 
 use crate::{
     Call, DeployError, WorkloadId,
-    artifact::read_component,
+    artifact::{ArtifactLease, ArtifactStore, Wanted, read_component},
     compile::CompileService,
     component::{ComponentHandle, bound_entry},
     fault::{detail, one_line},
@@ -36,6 +36,14 @@ const MEGABYTE: usize = 1 << 20;
 pub(crate) struct Workload {
     pub(crate) components: Vec<Arc<ComponentHandle>>,
     activations: Mutex<Vec<Box<dyn Activation>>>,
+    /// What it was made of stays in the image cache for as long as it runs.
+    _images: Vec<Arc<ArtifactLease>>,
+}
+
+/// A component as code, and what keeps its image in the cache.
+struct Compiled {
+    code: Arc<Component>,
+    lease: Option<Arc<ArtifactLease>>,
 }
 
 /// What workloads are made with.
@@ -45,6 +53,7 @@ pub(crate) struct Foundry {
     pub(crate) catalogue: Catalogue,
     pub(crate) metrics: RuntimeMetrics,
     compiler: CompileService,
+    images: ArtifactStore,
     linker: ComponentLinker,
     tenants: TenantSlots,
 }
@@ -55,26 +64,30 @@ impl Foundry {
         plugins: Vec<Arc<dyn HostPlugin>>,
         metrics: RuntimeMetrics,
         compiler: CompileService,
+        images: ArtifactStore,
     ) -> wasmtime::Result<Self> {
         let linker = ComponentLinker::new(&shared.engine)?;
         let catalogue = Catalogue::new(&plugins);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, compiler, linker, tenants })
+        Ok(Self { shared, plugins, catalogue, metrics, compiler, images, linker, tenants })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
     /// is called by anybody yet; dropping it undoes it.
     pub(crate) async fn build(&self, request: &WorkloadRequest) -> Result<Workload, DeployError> {
-        let (spec, replicas) = (&request.spec, request.replicas);
+        let (spec, replicas, credentials) = (&request.spec, request.replicas, &request.registry_credentials);
         support::refuse(spec)?;
         support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
         let pools =
             spec.components.iter().map(|c| self.pool_bounds(c, replicas)).collect::<Result<Vec<_>, DeployError>>()?;
-        let compiled = futures::future::try_join_all(spec.components.iter().map(|c| self.compile(c))).await?;
+        let compiled =
+            futures::future::try_join_all(spec.components.iter().map(|c| self.compile(c, credentials.get(&c.name))))
+                .await?;
+        let images = compiled.iter().filter_map(|compiled| compiled.lease.clone()).collect();
         let mut components = Vec::with_capacity(spec.components.len());
-        for ((component, code), pool) in spec.components.iter().zip(compiled).zip(pools) {
-            components.push(Arc::new(self.build_component(request, component, code, pool).await?));
+        for ((component, compiled), pool) in spec.components.iter().zip(compiled).zip(pools) {
+            components.push(Arc::new(self.build_component(request, component, compiled.code, pool).await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
@@ -84,7 +97,7 @@ impl Foundry {
                 detail: error.to_string(),
             })?;
         }
-        Ok(Workload { components, activations: Mutex::default() })
+        Ok(Workload { components, activations: Mutex::default(), _images: images })
     }
 
     async fn build_component(
@@ -181,11 +194,21 @@ impl Foundry {
         asked.unwrap_or(default).min(most)
     }
 
-    async fn compile(&self, component: &manifest::Component) -> Result<Arc<Component>, DeployError> {
+    async fn compile(
+        &self,
+        component: &manifest::Component,
+        credentials: Option<&RegistryCredentials>,
+    ) -> Result<Compiled, DeployError> {
         let bytes_max = self.shared.limits.component_bytes_max;
-        let bytes = read_component(&component.image, &component.image_place, bytes_max).await?;
+        let wanted = Wanted {
+            image: &component.image,
+            place: &component.image_place,
+            policy: component.image_pull_policy,
+            credentials,
+        };
+        let read = read_component(&self.images, wanted, bytes_max).await?;
         let begun = std::time::Instant::now();
-        let ready = self.compiler.ready(bytes).await.map_err(|source| DeployError::Compile {
+        let ready = self.compiler.ready(read.bytes).await.map_err(|source| DeployError::Compile {
             place: component.image_place.clone(),
             path: component.image.to_string(),
             source,
@@ -197,7 +220,7 @@ impl Foundry {
             seconds = begun.elapsed().as_secs_f64(),
             "component ready"
         );
-        Ok(ready.component)
+        Ok(Compiled { code: ready.component, lease: read.lease })
     }
 }
 

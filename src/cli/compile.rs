@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use roadstead_config::{ImageReference, Limits, manifest::SourcePlace};
+use roadstead_config::{ImageReference, Limits, PullPolicy, RegistryCredentials, manifest::SourcePlace};
 use roadstead_runtime::{
     compile::{CodeSource, PrecompileError, Precompiled, Precompiler},
     host::WorkloadRequest,
@@ -16,6 +16,7 @@ use super::{
     error_text, fail,
     limits::LimitArguments,
     manifests,
+    registry::{PullSecrets, RegistryArguments},
 };
 
 /// Flags of `roadstead compile`.
@@ -34,6 +35,10 @@ pub(super) struct CompileArguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
+    #[command(flatten)]
+    registry: RegistryArguments,
+    #[command(flatten)]
+    pull_secrets: PullSecrets,
     /// Form of the result.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -69,7 +74,15 @@ struct Wanted {
 
 enum Origin {
     File(PathBuf),
-    Image(ImageReference, SourcePlace),
+    Image(Box<Image>),
+}
+
+/// An image that a manifest names.
+struct Image {
+    reference: ImageReference,
+    place: SourcePlace,
+    policy: PullPolicy,
+    credentials: Option<RegistryCredentials>,
 }
 
 /// What became of it.
@@ -85,7 +98,7 @@ pub(super) fn main(arguments: &CompileArguments) -> ExitCode {
         arguments.paths.iter().cloned().partition(|path| path.extension().is_some_and(|e| e == "wasm"));
     let mut wanted: Vec<Wanted> = files.into_iter().map(of_file).collect();
     if !paths.is_empty() {
-        match of_manifests(&paths, &limits) {
+        match of_manifests(&paths, &limits, &arguments.pull_secrets) {
             Ok(components) => wanted.extend(components),
             Err(code) => return code,
         }
@@ -101,23 +114,28 @@ fn of_file(path: PathBuf) -> Wanted {
 }
 
 /// The components of manifests; problems are printed.
-fn of_manifests(paths: &[PathBuf], limits: &Limits) -> Result<Vec<Wanted>, ExitCode> {
+fn of_manifests(paths: &[PathBuf], limits: &Limits, secrets: &PullSecrets) -> Result<Vec<Wanted>, ExitCode> {
     let files = manifests::read(paths, limits).map_err(|error| fail(&error))?;
     let set = manifests::check(&files, limits).map_err(|problems| {
         manifests::print(&problems, &files);
         eprintln!("error: nothing was compiled; correct the manifests first");
         ExitCode::FAILURE
     })?;
-    let requests = set.documents.iter().filter_map(WorkloadRequest::from_document);
-    let of_request = |request: WorkloadRequest| {
+    let mut wanted = Vec::new();
+    for request in set.documents.iter().filter_map(WorkloadRequest::from_document) {
         let id = request.id;
-        let named = move |component: roadstead_config::manifest::Component| Wanted {
+        let mut credentials = secrets.of_workload(&id.namespace, &request.spec).map_err(|error| fail(&error))?;
+        wanted.extend(request.spec.components.into_iter().map(|component| Wanted {
             name: format!("{}/{}/{}", id.namespace, id.name, component.name),
-            origin: Origin::Image(component.image, component.image_place),
-        };
-        request.spec.components.into_iter().map(named)
-    };
-    Ok(requests.flat_map(of_request).collect())
+            origin: Origin::Image(Box::new(Image {
+                credentials: credentials.remove(&component.name),
+                reference: component.image,
+                place: component.image_place,
+                policy: component.image_pull_policy,
+            })),
+        }));
+    }
+    Ok(wanted)
 }
 
 fn compile_all(
@@ -127,12 +145,13 @@ fn compile_all(
 ) -> Result<Vec<Outcome>, CompileError> {
     let directory = arguments.cache.directory().ok_or(CompileError::NoDirectory)?;
     let program = compiler().map_err(CompileError::Program)?;
+    let artifacts = arguments.registry.options();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CompileError::Runtime)?;
     runtime.block_on(async move {
         // As many components in memory as are compiled at a time.
         let at_once = usize::try_from(limits.compiles_at_once_max).unwrap_or(1).clamp(1, Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(at_once));
-        let precompiler = Arc::new(Precompiler::new(limits, Some(program), directory).await?);
+        let precompiler = Arc::new(Precompiler::new(limits, Some(program), directory, artifacts).await?);
         let tasks: Vec<_> = wanted
             .into_iter()
             .map(|Wanted { name, origin }| {
@@ -153,7 +172,10 @@ async fn compile_one(precompiler: &Precompiler, places: &Semaphore, origin: Orig
     let _place = places.acquire().await.map_err(|error| error.to_string())?;
     let result = match &origin {
         Origin::File(path) => precompiler.file(path).await,
-        Origin::Image(image, place) => precompiler.image(image, place).await,
+        Origin::Image(image) => {
+            let Image { reference, place, policy, credentials } = image.as_ref();
+            precompiler.image(reference, place, *policy, credentials.as_ref()).await
+        }
     };
     result.map_err(|error| error_text(&error))
 }

@@ -26,6 +26,7 @@ use super::{
     messaging::SendingArguments,
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
+    registry::RegistryArguments,
     tls::TlsArguments,
     usage,
 };
@@ -70,6 +71,8 @@ pub(super) struct HostArguments {
     proxies: ProxyArguments,
     #[command(flatten)]
     absent: AbsentArguments,
+    #[command(flatten)]
+    registry: RegistryArguments,
     /// Time that requests under way are given when the host is told to stop.
     #[arg(long, default_value = "30s", value_parser = parse_duration, env = "ROADSTEAD_DRAIN_TIMEOUT")]
     drain_timeout: Duration,
@@ -166,6 +169,7 @@ async fn start(
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
     let mut host = HostBuilder::new()
         .with_limits(arguments.limits())
+        .with_artifacts(arguments.registry.options())
         .with_compiler_program(compiler().map_err(HostError::Program)?);
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         host = host.with_component_cache(directory);

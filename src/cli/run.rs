@@ -23,6 +23,7 @@ use super::{
     messaging::MessagingArguments,
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
+    registry::{PullSecrets, RegistryArguments},
     sockets::{PassedSockets, Places, SocketArguments},
     tls::TlsArguments,
     usage,
@@ -39,6 +40,7 @@ Examples:
   roadstead run ./apps --http-addr 0.0.0.0:8080 --log-format json
   roadstead run ./apps --https-addr 0.0.0.0:8443 --tls-dir /etc/roadstead/certificates
   roadstead run app.yaml --data-nats-url nats://127.0.0.1:4222
+  roadstead run app.yaml --registry-mirror ghcr.io=127.0.0.1:5000 --allow-insecure-registries
   roadstead run ./apps --data-nats-url nats://nats:4222 --nats-creds-dir /etc/roadstead/nats --tenant-subjects strict
 
 Exit codes:
@@ -68,6 +70,10 @@ pub(super) struct RunArguments {
     /// Name of the host in its status.
     #[arg(long, default_value = "roadstead")]
     host_name: String,
+    #[command(flatten)]
+    registry: RegistryArguments,
+    #[command(flatten)]
+    pull_secrets: PullSecrets,
     #[command(flatten)]
     cache: CacheArguments,
     /// Keep no compiled components, whatever --component-cache-dir says: each start compiles anew.
@@ -178,13 +184,14 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(RunError::Plugins)?
+        .with_artifacts(arguments.registry.options())
         .with_http_handler(http.clone());
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         builder = builder.with_component_cache(directory);
     }
     let host = builder.start().await?;
     let admin = AdminServer::start(admin_at, host.clone()).await?;
-    let mut deployment = Deployment::new(host.clone());
+    let mut deployment = Deployment::new(host.clone(), arguments.pull_secrets.clone());
     let outcome = deployment.apply(&set).await;
     // What is not there yet may come: then there is something to wait for.
     if outcome.running == 0 && outcome.changed > 0 && !arguments.watch && host.not_ready().is_empty() {

@@ -10,11 +10,13 @@ pub mod envoy;
 pub mod fault_proxy;
 pub mod guests;
 pub mod host;
+pub mod lying_registry;
 pub mod manifest;
 pub mod nats;
 pub mod operator;
 pub mod process;
 pub mod programs;
+pub mod registry;
 
 use std::{
     future::Future,

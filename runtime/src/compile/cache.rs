@@ -5,7 +5,6 @@
 //! Knows keys and artifacts, not components. Several hosts may share a directory: files appear whole or not at all.
 
 mod entry;
-mod folder;
 
 use std::{
     io,
@@ -15,8 +14,9 @@ use std::{
 
 use roadstead_config::Limits;
 
-use self::{entry::SECRET_BYTES, folder::PrivateFolder};
+use self::entry::SECRET_BYTES;
 use super::{key::ComponentKey, load::Artifact};
+use crate::private_folder::{self, FolderError, PrivateFolder};
 
 /// Name of the file with the directory's secret.
 const SECRET_FILE: &str = "secret";
@@ -47,6 +47,16 @@ pub enum CacheError {
     Secret { path: PathBuf, found: usize },
     #[error("the component cache cannot be opened: {0}")]
     Internal(String),
+}
+
+impl From<FolderError> for CacheError {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::Io { path, source } => Self::Io { path, source },
+            FolderError::Owner { path, owner, user } => Self::Owner { path, owner, user },
+            FolderError::Mode { path, mode } => Self::Mode { path, mode },
+        }
+    }
 }
 
 /// An open cache directory.
@@ -105,7 +115,7 @@ impl Cache {
         for file in self.folder.files()? {
             if file.name.ends_with(EXTENSION) {
                 kept.push(file);
-            } else if folder::is_unfinished(&file.name)
+            } else if private_folder::is_unfinished(&file.name)
                 && now.duration_since(file.modified).is_ok_and(|age| age > UNFINISHED_AGE)
             {
                 self.folder.remove(&file.name)?;

@@ -8,12 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use prometheus::Registry;
-use roadstead_config::{ImageReference, Limits, manifest::SourcePlace};
+use roadstead_config::{ImageReference, Limits, PullPolicy, RegistryCredentials, manifest::SourcePlace};
 
 use super::{CodeSource, CompileService, CompilerProgram, Kept, cache::CacheError, open_cache};
 use crate::{
     DeployError,
-    artifact::{read_component, read_file},
+    artifact::{ArtifactOptions, ArtifactStore, PullError, Wanted, read_component, read_file},
     engine::{EngineError, compiler_engine},
     metrics::RuntimeMetrics,
 };
@@ -29,6 +29,8 @@ pub enum PrecompileError {
     Metrics(#[from] prometheus::Error),
     #[error(transparent)]
     Component(#[from] DeployError),
+    #[error("images cannot be fetched")]
+    Images(#[source] PullError),
     #[error("the compiled component cannot be written to the cache")]
     Write(#[source] std::io::Error),
 }
@@ -48,10 +50,12 @@ pub struct Precompiled {
 pub struct Precompiler {
     service: CompileService,
     limits: Arc<Limits>,
+    images: ArtifactStore,
 }
 
 impl Precompiler {
-    /// Opens the cache at `directory`, or makes it. Without a `program` the compiler works in this process.
+    /// Opens the cache at `directory`, or makes it. Without a `program` the compiler works in this process. Images come as
+    /// `artifacts` say.
     ///
     /// # Errors
     /// When the directory cannot be used, or the limits fit no engine.
@@ -59,22 +63,31 @@ impl Precompiler {
         limits: Limits,
         program: Option<CompilerProgram>,
         directory: PathBuf,
+        artifacts: ArtifactOptions,
     ) -> Result<Self, PrecompileError> {
         let limits = Arc::new(limits);
         let engine = compiler_engine(&limits)?;
-        let metrics = RuntimeMetrics::new(&Registry::new())?.compiles;
+        let metrics = RuntimeMetrics::new(&Registry::new())?;
+        let images = ArtifactStore::open(artifacts, limits.clone(), metrics.images.clone()).await;
         let cache = open_cache(directory, limits.clone()).await?;
-        let service = CompileService::with_cache(engine, limits.clone(), program, Some(cache), metrics);
-        Ok(Self { service, limits })
+        let service = CompileService::with_cache(engine, limits.clone(), program, Some(cache), metrics.compiles);
+        Ok(Self { service, limits, images: images.map_err(PrecompileError::Images)? })
     }
 
-    /// Compiles what a manifest names.
+    /// Compiles what a manifest names; a registry is shown `credentials`.
     ///
     /// # Errors
     /// When it cannot be read, compiled or written.
-    pub async fn image(&self, image: &ImageReference, place: &SourcePlace) -> Result<Precompiled, PrecompileError> {
-        let bytes = read_component(image, place, self.limits.component_bytes_max).await?;
-        self.compile(bytes, image.to_string(), place).await
+    pub async fn image(
+        &self,
+        image: &ImageReference,
+        place: &SourcePlace,
+        policy: PullPolicy,
+        credentials: Option<&RegistryCredentials>,
+    ) -> Result<Precompiled, PrecompileError> {
+        let wanted = Wanted { image, place, policy, credentials };
+        let read = read_component(&self.images, wanted, self.limits.component_bytes_max).await?;
+        self.compile(read.bytes, image.to_string(), place).await
     }
 
     /// Compiles a component file.

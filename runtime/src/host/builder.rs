@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Host, turns::Turns};
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
-    artifact::{ArtifactCleaner, ArtifactOptions},
+    artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     gate::Gate,
@@ -35,6 +35,8 @@ pub enum BuildError {
     Threads(#[source] std::io::Error),
     #[error("the base interfaces cannot be linked: {0}")]
     Base(String),
+    #[error("images cannot be fetched")]
+    Images(#[source] PullError),
     #[error("the host's metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("the plugin {id} cannot start")]
@@ -56,7 +58,6 @@ pub struct HostBuilder {
     plugins: Vec<Arc<dyn HostPlugin>>,
     handler: Option<Arc<dyn HostHandler>>,
     compile: CompileOptions,
-    #[allow(dead_code, reason = "the next commit fetches by it")]
     artifacts: ArtifactOptions,
 }
 
@@ -147,7 +148,8 @@ impl HostBuilder {
         });
         let compiler =
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
-        let foundry = Foundry::new(shared, self.plugins, metrics, compiler)
+        let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
+        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images.map_err(BuildError::Images)?)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
             handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;

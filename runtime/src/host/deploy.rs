@@ -101,7 +101,8 @@ impl Host {
         };
         let status = match result {
             Ok(workload) => self.put_in_place(&request, workload, &attempt).await,
-            Err(error) => self.note_failure(&request, &error, &attempt),
+            Err(error) if attempt.frees_name && error.is_fetch() => self.free_name(&request, &error, &attempt),
+            Err(error) => self.note_failure(&request, error_text(&error), &attempt),
         };
         self.count_states();
         status
@@ -138,17 +139,22 @@ impl Host {
         self.status_of(id)
     }
 
-    fn note_failure(&self, request: &WorkloadRequest, error: &DeployError, attempt: &Attempt) -> WorkloadStatus {
-        let (id, text) = (&request.id, error_text(error));
+    /// Nothing has come to be of a workload: its name is free again.
+    fn free_name(&self, request: &WorkloadRequest, error: &DeployError, attempt: &Attempt) -> WorkloadStatus {
+        if !attempt.is_cancelled() {
+            self.forget(&request.id, attempt);
+        }
+        self.refused(request, error)
+    }
+
+    /// Keeps why a workload does not run, or not in its new form.
+    pub(super) fn note_failure(&self, request: &WorkloadRequest, text: String, attempt: &Attempt) -> WorkloadStatus {
+        let id = &request.id;
         let mut entries = self.entries();
         let own = entries.get_mut(id).filter(|entry| entry.attempt.is(attempt) && !attempt.is_cancelled());
         let Some(entry) = own else { return WorkloadStatus::failed(id, request, text) };
         let still_serving = entry.running.is_some();
         tracing::error!(namespace = %id.namespace, workload = %id.name, still_serving, "workload failed: {text}");
-        if attempt.frees_name && error.is_fetch() {
-            entries.remove(id);
-            return WorkloadStatus::failed(id, request, text);
-        }
         entry.reason = Some(text);
         if !still_serving {
             entry.state = WorkloadState::Error;

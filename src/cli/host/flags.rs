@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use roadstead_plugins::wasmcloud_messaging::NatsServer;
 
 /// Flags of the connection to the scheduler.
@@ -28,7 +28,7 @@ pub(super) struct SchedulerArguments {
     #[arg(long, value_name = "FILE", requires = "scheduler_nats_tls_cert", env = "ROADSTEAD_SCHEDULER_NATS_TLS_KEY")]
     scheduler_nats_tls_key: Option<PathBuf>,
     /// Begin TLS with the connection, before that server says anything (its `handshake_first`).
-    #[arg(long, env = "ROADSTEAD_SCHEDULER_NATS_TLS_FIRST")]
+    #[arg(long, env = "ROADSTEAD_SCHEDULER_NATS_TLS_FIRST", value_parser = FalseyValueParser::new())]
     scheduler_nats_tls_first: bool,
     /// Credentials (JWT and seed) for that server.
     #[arg(long, value_name = "FILE", env = "ROADSTEAD_SCHEDULER_NATS_CREDS")]
@@ -70,7 +70,7 @@ pub(super) struct DataArguments {
     #[arg(long, value_name = "FILE", requires = "data_nats_tls_cert", env = "ROADSTEAD_DATA_NATS_TLS_KEY")]
     data_nats_tls_key: Option<PathBuf>,
     /// Begin TLS with the connection, before that server says anything (its `handshake_first`).
-    #[arg(long, env = "ROADSTEAD_DATA_NATS_TLS_FIRST")]
+    #[arg(long, env = "ROADSTEAD_DATA_NATS_TLS_FIRST", value_parser = FalseyValueParser::new())]
     data_nats_tls_first: bool,
     /// Credentials (JWT and seed) for that server, of all workloads together.
     #[arg(long, value_name = "FILE", env = "ROADSTEAD_DATA_NATS_CREDS", conflicts_with = "nats_creds_dir")]
@@ -122,11 +122,11 @@ pub(super) struct AbsentArguments {
     #[arg(long, value_name = "URL", env = "ROADSTEAD_POSTGRES_URL", hide_env_values = true)]
     postgres_url: Option<String>,
     /// Offer wasi:webgpu. Not in this version: the host does not start with it.
-    #[arg(long, env = "ROADSTEAD_WASI_WEBGPU")]
+    #[arg(long, env = "ROADSTEAD_WASI_WEBGPU", value_parser = FalseyValueParser::new())]
     wasi_webgpu: bool,
     /// Let components reach ports of the host's own loopback addresses. Not in this version: the host does not start with
     /// it.
-    #[arg(long, env = "ROADSTEAD_ALLOW_HOST_LOOPBACK")]
+    #[arg(long, env = "ROADSTEAD_ALLOW_HOST_LOOPBACK", value_parser = FalseyValueParser::new())]
     allow_host_loopback: bool,
 }
 

@@ -15,7 +15,6 @@ fn parse(line: &str) -> Result<HostArguments, String> {
     line.map(|line| line.host).map_err(|error| error.to_string())
 }
 
-/// wire.md, section 3, without the flags of registries.
 #[test]
 fn the_published_flags_are_there_with_their_defaults() {
     let command = Line::command();
@@ -40,6 +39,9 @@ fn the_published_flags_are_there_with_their_defaults() {
         ("tls-key-path", None),
         ("tls-ca-path", None),
         ("request-timeout", Some("300s")),
+        ("registry-pull-timeout", Some("30s")),
+        ("oci-cache-dir", None),
+        ("oci-ca-path", None),
     ] {
         assert_eq!(default(flag).as_deref(), published, "--{flag}");
     }
@@ -49,7 +51,7 @@ fn the_published_flags_are_there_with_their_defaults() {
         }
         argument(&format!("{connection}-nats-tls-first"));
     }
-    for switch in ["wasi-webgpu", "allow-host-loopback"] {
+    for switch in ["wasi-webgpu", "allow-host-loopback", "allow-insecure-registries"] {
         assert_eq!(argument(switch).get_action().takes_values(), false, "--{switch}");
     }
     let without_variable = ["help", "limit", "no-component-cache", "proxy-protocol", "log-level", "log-format"];

@@ -15,6 +15,8 @@ use roadstead_runtime::{
 };
 use tokio::time::Instant;
 
+use super::super::registry::PullSecrets;
+
 /// First and longest pause before a workload that failed is tried again though nothing of it has changed.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -54,6 +56,7 @@ impl Retry {
 /// The workloads that the manifests ask for, on a host.
 pub(super) struct Deployment {
     host: Arc<Host>,
+    secrets: PullSecrets,
     asked: BTreeMap<WorkloadId, Asked>,
     /// Those of them that failed.
     failed: BTreeMap<WorkloadId, Retry>,
@@ -68,8 +71,8 @@ pub(super) struct Outcome {
 }
 
 impl Deployment {
-    pub(super) fn new(host: Arc<Host>) -> Self {
-        Self { host, asked: BTreeMap::new(), failed: BTreeMap::new(), backed: true }
+    pub(super) fn new(host: Arc<Host>, secrets: PullSecrets) -> Self {
+        Self { host, secrets, asked: BTreeMap::new(), failed: BTreeMap::new(), backed: true }
     }
 
     /// Makes the host run what `set` asks for. One workload that fails does not keep the others from running, and
@@ -117,7 +120,7 @@ impl Deployment {
         let came_back = backed && !std::mem::replace(&mut self.backed, backed);
         for (id, retry) in self.failed.extract_if(.., |_, retry| came_back || retry.at <= now).collect::<Vec<_>>() {
             let Some(asked) = self.asked.get(&id) else { continue };
-            if self.host.workload_apply(asked.request.clone()).await.reason.is_some() {
+            if !self.start(&asked.request).await {
                 self.failed.insert(id, Retry::after((retry.pause * 2).min(RETRY_PAUSE.1)));
             }
         }
@@ -127,11 +130,22 @@ impl Deployment {
     async fn start_all<'a>(&self, requests: Vec<&'a WorkloadRequest>) -> Vec<&'a WorkloadRequest> {
         let mut failed = Vec::new();
         for request in requests {
-            if self.host.workload_apply(request.clone()).await.reason.is_some() {
+            if !self.start(request).await {
                 failed.push(request);
             }
         }
         failed
+    }
+
+    /// Starts or replaces one, with the credentials that its secrets have now; whether it runs as asked.
+    async fn start(&self, request: &WorkloadRequest) -> bool {
+        let mut request = request.clone();
+        match self.secrets.of_workload(&request.id.namespace, &request.spec) {
+            Ok(credentials) => request.registry_credentials = credentials,
+            // Without its secret the registry is not asked; the image may still be there.
+            Err(error) => return self.host.workload_refuse(request, &error).await.reason.is_none(),
+        }
+        self.host.workload_apply(request).await.reason.is_none()
     }
 
     /// The files of all components, in the state in which they were before they were read.

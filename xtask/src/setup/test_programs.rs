@@ -1,12 +1,17 @@
-//! Programs of Debian that tests call as clients of the host, honest ones and others: they speak TLS and HTTP with code
-//! that is none of ours.
+//! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry. They speak TLS and
+//! HTTP with code that is none of ours.
 
 use super::{Finding, apt};
 use crate::process;
 
 /// Each program, with its package.
-const PROGRAMS: [(&str, &str); 4] =
-    [("curl", "curl"), ("openssl", "openssl"), ("h2load", "nghttp2-client"), ("slowhttptest", "slowhttptest")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("h2load", "nghttp2-client"),
+    ("slowhttptest", "slowhttptest"),
+    ("docker-registry", "docker-registry"),
+];
 
 /// The Debian packages of the programs that are missing.
 pub(crate) fn packages() -> Vec<&'static str> {

@@ -5,7 +5,7 @@ use std::{
     fs::{DirBuilder, File},
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -15,8 +15,6 @@ use rustix::{
     process::geteuid,
 };
 
-use super::CacheError;
-
 /// How the name of a file begins that is being written.
 const UNFINISHED: &str = "unfinished-";
 /// Permission bits of everybody but the owner.
@@ -24,42 +22,57 @@ const OTHERS: u32 = 0o077;
 /// Tries to find a name that is free.
 const NAME_TRIES: usize = 16;
 
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("the directory {path} cannot be used")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the directory {path} belongs to user {owner}, not to user {user} who runs this; choose another")]
+    Owner { path: PathBuf, owner: u32, user: u32 },
+    #[error("the directory {path} is open to other users (mode {mode:04o}); run `chmod go-rwx` on it")]
+    Mode { path: PathBuf, mode: u32 },
+}
+
 /// The name is of a file that is being written, or was when its writer ended.
-pub(super) fn is_unfinished(name: &str) -> bool {
+pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED)
 }
 
 /// A file of the directory.
-pub(super) struct FileInfo {
-    pub(super) name: String,
-    pub(super) bytes: u64,
-    pub(super) modified: SystemTime,
+pub(crate) struct FileInfo {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
 }
 
 /// The directory, checked and open.
-pub(super) struct PrivateFolder(OwnedFd);
+pub(crate) struct PrivateFolder(OwnedFd);
 
 impl PrivateFolder {
     /// Opens the directory at `path`, made with what leads to it where it is not there.
-    pub(super) fn open(path: &Path) -> Result<Self, CacheError> {
-        let io = |source| CacheError::Io { path: path.to_owned(), source };
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        let io = |source| FolderError::Io { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io(error.into()))?;
         let stat = rustix::fs::fstat(&folder).map_err(|error| io(error.into()))?;
         let user = geteuid().as_raw();
         if stat.st_uid != user {
-            return Err(CacheError::Owner { path: path.to_owned(), owner: stat.st_uid, user });
+            return Err(FolderError::Owner { path: path.to_owned(), owner: stat.st_uid, user });
         }
         if permissions(&stat) & OTHERS != 0 {
-            return Err(CacheError::Mode { path: path.to_owned(), mode: permissions(&stat) });
+            return Err(FolderError::Mode { path: path.to_owned(), mode: permissions(&stat) });
         }
         Ok(Self(folder))
     }
 
     /// Reads a file whole; `None` when there is none. A file that another user could have written, or that has more
     /// than `bytes_max` bytes, is an error.
-    pub(super) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
             Ok(file) => file,
@@ -83,8 +96,18 @@ impl PrivateFolder {
         Ok(Some(contents))
     }
 
+    /// Opens a file that [`PrivateFolder::write`] wrote; `None` when there is none.
+    pub(crate) fn open_file(&self, name: &str) -> io::Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes a file whole, in the place of an older one of its name.
-    pub(super) fn write(&self, name: &str, pieces: &[&[u8]]) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, pieces: &[&[u8]]) -> io::Result<()> {
         let unfinished = self.write_aside(pieces)?;
         let renamed = rustix::fs::renameat(&self.0, &unfinished, &self.0, name);
         if renamed.is_err() {
@@ -95,7 +118,7 @@ impl PrivateFolder {
     }
 
     /// Writes a file whole, unless there is one of its name.
-    pub(super) fn write_once(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_once(&self, name: &str, contents: &[u8]) -> io::Result<()> {
         let unfinished = self.write_aside(&[contents])?;
         let linked = rustix::fs::linkat(&self.0, &unfinished, &self.0, name, AtFlags::empty());
         self.remove(&unfinished)?;
@@ -107,7 +130,7 @@ impl PrivateFolder {
     }
 
     /// Removes a file, if it is there still.
-    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -115,14 +138,14 @@ impl PrivateFolder {
     }
 
     /// Makes a file the most recently used.
-    pub(super) fn touch(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn touch(&self, name: &str) -> io::Result<()> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         Ok(rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// The regular files of the directory.
-    pub(super) fn files(&self) -> io::Result<Vec<FileInfo>> {
+    pub(crate) fn files(&self) -> io::Result<Vec<FileInfo>> {
         let mut files = Vec::new();
         for item in Dir::read_from(&self.0)? {
             let item = item?;
