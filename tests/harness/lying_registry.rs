@@ -277,7 +277,7 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 fn streamed(frames: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static) -> Answer {
-    Response::new(StreamBody::new(frames.map(|piece| piece.map(Frame::data))).boxed())
+    Response::new(BodyExt::boxed(StreamBody::new(frames.map(|piece| piece.map(Frame::data)))))
 }
 
 /// The piece over and over, without a length.

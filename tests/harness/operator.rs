@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::StreamExt;
@@ -20,16 +20,9 @@ pub const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
 const STATES: [&str; 6] = ["STARTING", "RUNNING", "COMPLETED", "STOPPING", "ERROR", "NOT_FOUND"];
 
-/// A heartbeat that was published, and when it came.
-#[derive(Clone)]
-pub struct Heard {
-    pub at: Instant,
-    pub heartbeat: Value,
-}
-
 pub struct Operator {
     client: async_nats::Client,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<Vec<Value>>>,
     listening: JoinHandle<()>,
 }
 
@@ -40,32 +33,29 @@ impl Operator {
         let client = options.connect(url).await.unwrap();
         let mut heartbeats = client.subscribe("runtime.operator.heartbeat.*").await.unwrap();
         client.flush().await.unwrap();
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
         let list = heard.clone();
         let listening = tokio::spawn(async move {
             while let Some(message) = heartbeats.next().await {
                 let heartbeat: Value = serde_json::from_slice(&message.payload).unwrap();
                 check_heartbeat(&heartbeat);
                 assert_eq!(message.subject.rsplit('.').next(), heartbeat["id"].as_str());
-                list.lock().unwrap().push(Heard { at: Instant::now(), heartbeat });
+                list.lock().unwrap().push(heartbeat);
             }
         });
         Self { client, heard, listening }
     }
 
     /// All heartbeats of a host so far.
-    pub fn heard(&self, host: &str) -> Vec<Heard> {
+    pub fn heard(&self, host: &str) -> Vec<Value> {
         assert!(!self.listening.is_finished(), "a heartbeat did not have the published form");
         let heard = self.heard.lock().unwrap();
-        heard.iter().filter(|heard| heard.heartbeat["id"] == host).cloned().collect()
+        heard.iter().filter(|heartbeat| heartbeat["id"] == host).cloned().collect()
     }
 
     /// Waits for a heartbeat of which something holds.
     pub async fn hears(&self, host: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, async || {
-            self.heard(host).into_iter().rev().map(|heard| heard.heartbeat).find(|heartbeat| wanted(heartbeat))
-        })
-        .await
+        eventually(what, async || self.heard(host).into_iter().rev().find(|heartbeat| wanted(heartbeat))).await
     }
 
     /// Waits until the latest heartbeat tells of so many workloads and components.
@@ -74,7 +64,7 @@ impl Operator {
             heartbeat.get(field).map_or(0, |count| count.as_str().unwrap().parse::<u64>().unwrap())
         };
         eventually(&format!("a heartbeat of {workloads} workloads, {components} components"), async || {
-            let last = self.heard(host).pop()?.heartbeat;
+            let last = self.heard(host).pop()?;
             let counts = (count(&last, "workloadCount"), count(&last, "componentCount"));
             (counts == (workloads, components)).then_some(())
         })

@@ -178,10 +178,8 @@ async fn heartbeats_tell_the_truth() {
     operator.hears_counts(&id, 1, 1).await;
     host.signal(Signal::TERM);
     assert!(host.wait().success(), "{}", host.log());
-    eventually("the last heartbeat", async || {
-        operator.heard(&id).pop()?.heartbeat.get("workloadCount").is_none().then_some(())
-    })
-    .await;
+    eventually("the last heartbeat", async || operator.heard(&id).pop()?.get("workloadCount").is_none().then_some(()))
+        .await;
     assert!(!operator.is_heard_by(&id).await);
     let again = Host::join(&server, options);
     let second = operator.hears(again.fleet_id(), "the first heartbeat", |_| true).await;
@@ -202,13 +200,13 @@ async fn replicas_share_routes_aliases_and_messages() {
         let worker = worker(&format!("work-{replica}"), "probe.work", &registry.plain("test/probe-worker:1"));
         operator.start(id, &format!("w{replica}"), &worker).await.is(&format!("w{replica}"), "RUNNING");
     }
-    for alias in ["app.test", "svc.ns", "svc.ns.svc"] {
+    for alias in ["app.test", "svc.ns", "svc.ns.svc", "svc.ns"] {
         let client = host.client(alias);
         let answer = client.post("/request?subject=probe.work").body("echo:hello").send().await;
         assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "hello"), "{alias}");
     }
     // One replica of the deployment had each message, and both gateways had requests.
-    assert_eq!(host.metric("roadstead_calls_total", &["work-"]).await, 3.0);
+    assert_eq!(host.metric("roadstead_calls_total", &["work-"]).await, 4.0);
     assert!(host.metric("roadstead_calls_total", &["app-a"]).await >= 1.0);
     assert!(host.metric("roadstead_calls_total", &["app-b"]).await >= 1.0);
     operator.stop(id, "a").await.is("a", "STOPPING");
@@ -241,8 +239,10 @@ async fn one_host_of_three_is_killed_and_nothing_else_is_lost() {
                 for _ in 0..150 {
                     let path = "/request?subject=probe.work&timeout-ms=2000";
                     let answer = client.post(path).body("echo:hello").send().await;
-                    assert_eq!(answer.status, StatusCode::OK, "the gateway goes on");
-                    lost += usize::from(answer.text() != "hello");
+                    // The gateway goes on, and tells what it had no answer to.
+                    let text = answer.text();
+                    assert!(text == "hello" || text.starts_with("no reply on probe.work within"), "{text}");
+                    lost += usize::from(text != "hello");
                 }
                 lost
             })

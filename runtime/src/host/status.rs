@@ -198,7 +198,7 @@ impl Host {
     /// Workloads that run, and their components.
     pub(crate) fn running_counts(&self) -> (u64, u64) {
         let entries = self.entries();
-        let running = entries.values().filter(|entry| entry.state == WorkloadState::Running);
+        let running = entries.values().filter(|entry| entry.running.is_some() && entry.state == WorkloadState::Running);
         running.fold((0, 0), |(workloads, components), entry| {
             (workloads + 1, components + entry.request.spec.components.len() as u64)
         })

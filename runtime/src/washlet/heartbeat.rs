@@ -1,6 +1,9 @@
 //! Heartbeats: when they are sent and what they tell. A scheduler that hears none for a while takes the host for dead.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_nats::{Subscriber, connection::State};
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use super::{
     json::{self, Timestamp},
     machine::{Facts, Load, Machine},
     messages::{HostHeartbeat, WitInterface},
+    metrics::{ControlMetrics, Outcome},
 };
 use crate::{host::Host, plugin::InterfaceOffer};
 
@@ -72,6 +76,44 @@ fn interface(offer: &InterfaceOffer, lists: &[&[&str]]) -> Option<WitInterface> 
     })
 }
 
+/// What is known of the connection to the scheduler.
+struct Connection {
+    is_there: bool,
+    /// How often it has come to be, by the client's own count.
+    connects: u64,
+    /// Losses that are counted already.
+    lost: u64,
+}
+
+impl Connection {
+    fn of(client: &async_nats::Client) -> Self {
+        Self { is_there: true, connects: connects(client), lost: 0 }
+    }
+
+    /// Looks at it, and tells whether it has come back since the last look: also when it was lost and came back between
+    /// the two.
+    fn look(&mut self, client: &async_nats::Client, metrics: &ControlMetrics) -> bool {
+        let is_there = client.connection_state() == State::Connected;
+        let lost = connects(client).saturating_sub(self.connects) + u64::from(!is_there);
+        let lost_now = lost.saturating_sub(self.lost);
+        let came_back = is_there && (!self.is_there || lost_now > 0);
+        metrics.connected.set(i64::from(is_there));
+        metrics.lost.inc_by(lost_now);
+        if lost_now > 0 {
+            tracing::warn!("the connection to the scheduler is lost; workloads go on, and it is tried again");
+        }
+        if came_back {
+            tracing::info!("the connection to the scheduler is there again");
+        }
+        (self.is_there, self.lost) = (is_there, self.lost.max(lost));
+        came_back
+    }
+}
+
+fn connects(client: &async_nats::Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
 /// The host's pulse.
 pub(super) struct Pulse {
     control: Arc<Control>,
@@ -90,19 +132,18 @@ impl Pulse {
     /// lost is there again. What is lost meanwhile is not sent later: it would be old.
     pub(super) async fn beat(self: Arc<Self>) {
         let control = &self.control;
-        let mut last: Option<Instant> = None;
-        let (mut was_connected, mut changed) = (true, false);
+        let (mut last, mut changed): (Option<Instant>, bool) = (None, false);
+        let mut connection = Connection::of(&control.client);
         loop {
-            let connected = control.client.connection_state() == State::Connected;
-            self.note_connection(was_connected, connected);
+            let came_back = connection.look(&control.client, &control.metrics);
             let now = Instant::now();
             let due = last.is_none_or(|last| now >= last + HEARTBEAT_EVERY);
             let allowed = last.is_none_or(|last| now >= last + CHANGE_PAUSE);
-            if connected && allowed && (due || changed || !was_connected) {
+            changed |= came_back;
+            if connection.is_there && allowed && (due || changed) {
                 self.publish().await;
                 (last, changed) = (Some(now), false);
             }
-            was_connected = connected;
             let soon = if changed { CHANGE_PAUSE } else { LOOK_EVERY };
             tokio::select! {
                 biased;
@@ -110,19 +151,6 @@ impl Pulse {
                 () = control.changed.notified() => changed = true,
                 () = sleep_until(now + soon) => {}
             }
-        }
-    }
-
-    fn note_connection(&self, was_connected: bool, connected: bool) {
-        let metrics = &self.control.metrics;
-        metrics.connected.set(i64::from(connected));
-        match (was_connected, connected) {
-            (true, false) => {
-                metrics.lost.inc();
-                tracing::warn!("the connection to the scheduler is lost; workloads go on, and it is tried again");
-            }
-            (false, true) => tracing::info!("the connection to the scheduler is there again"),
-            (true, true) | (false, false) => {}
         }
     }
 
@@ -139,7 +167,7 @@ impl Pulse {
     /// Answers those who ask for a heartbeat.
     pub(super) async fn serve(self: Arc<Self>, mut questions: Subscriber) {
         while let Some(question) = next(&mut questions, &self.control.ended).await {
-            self.control.metrics.command("heartbeat", super::metrics::Outcome::Done);
+            self.control.metrics.command("heartbeat", Outcome::Done);
             let answer = self.message().await;
             self.control.reply(question, answer).await;
         }
