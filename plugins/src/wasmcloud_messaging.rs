@@ -57,7 +57,7 @@ enum Brokers {
     /// All tenants' through one broker.
     Shared(Arc<dyn Broker>),
     /// Each tenant's over a connection of its own.
-    Accounts(NatsAccounts),
+    Accounts(Box<NatsAccounts>),
 }
 
 /// Which subjects a workload may send to whose manifest has no `publish`.
@@ -167,7 +167,7 @@ impl Messaging {
     pub fn nats_accounts_at(server: &NatsServer, folder: PathBuf) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
         let accounts = NatsAccounts::new(server, folder, metrics.clone())?;
-        Ok(Self::over(Brokers::Accounts(accounts), Some(metrics)))
+        Ok(Self::over(Brokers::Accounts(Box::new(accounts)), Some(metrics)))
     }
 
     /// Says where workloads may send whose manifest does not.

@@ -29,8 +29,12 @@ pub struct Operator {
 impl Operator {
     /// Connects and listens for heartbeats.
     pub async fn connect(url: &str) -> Self {
-        let options = async_nats::ConnectOptions::new().retry_on_initial_connect().request_timeout(None);
-        let client = options.connect(url).await.unwrap();
+        Self::connect_with(url, async_nats::ConnectOptions::new()).await
+    }
+
+    /// The same with TLS or credentials.
+    pub async fn connect_with(url: &str, options: async_nats::ConnectOptions) -> Self {
+        let client = options.retry_on_initial_connect().request_timeout(None).connect(url).await.unwrap();
         let mut heartbeats = client.subscribe("runtime.operator.heartbeat.*").await.unwrap();
         client.flush().await.unwrap();
         let heard: Arc<Mutex<Vec<Value>>> = Arc::default();

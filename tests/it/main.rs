@@ -21,6 +21,7 @@ mod embedding;
 mod fairness;
 mod faults;
 mod fleet;
+mod fleet_connections;
 mod fleet_faults;
 mod floods;
 mod framing;

@@ -83,7 +83,7 @@ mod tests {
     fn an_attempt_is_itself() {
         let (one, other) = (Attempt::default(), Attempt::default());
         assert!(one.is(&one.clone()) && !one.is(&other));
-        one.clone().cancel();
+        one.cancel();
         assert!(one.is_cancelled() && !other.is_cancelled());
     }
 }

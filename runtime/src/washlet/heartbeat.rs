@@ -76,6 +76,25 @@ fn interface(offer: &InterfaceOffer, lists: &[&[&str]]) -> Option<WitInterface> 
     })
 }
 
+/// When the next heartbeat is to be.
+#[derive(Debug, Default)]
+struct Schedule {
+    last: Option<Instant>,
+    /// Something has changed since.
+    changed: bool,
+}
+
+impl Schedule {
+    fn is_due(&self, now: Instant) -> bool {
+        let wait = if self.changed { CHANGE_PAUSE } else { HEARTBEAT_EVERY };
+        self.last.is_none_or(|last| now >= last + wait)
+    }
+
+    fn look_after(&self) -> Duration {
+        if self.changed { CHANGE_PAUSE } else { LOOK_EVERY }
+    }
+}
+
 /// What is known of the connection to the scheduler.
 struct Connection {
     is_there: bool,
@@ -132,24 +151,20 @@ impl Pulse {
     /// lost is there again. What is lost meanwhile is not sent later: it would be old.
     pub(super) async fn beat(self: Arc<Self>) {
         let control = &self.control;
-        let (mut last, mut changed): (Option<Instant>, bool) = (None, false);
         let mut connection = Connection::of(&control.client);
+        let mut schedule = Schedule::default();
         loop {
-            let came_back = connection.look(&control.client, &control.metrics);
+            schedule.changed |= connection.look(&control.client, &control.metrics);
             let now = Instant::now();
-            let due = last.is_none_or(|last| now >= last + HEARTBEAT_EVERY);
-            let allowed = last.is_none_or(|last| now >= last + CHANGE_PAUSE);
-            changed |= came_back;
-            if connection.is_there && allowed && (due || changed) {
+            if connection.is_there && schedule.is_due(now) {
                 self.publish().await;
-                (last, changed) = (Some(now), false);
+                schedule = Schedule { last: Some(now), changed: false };
             }
-            let soon = if changed { CHANGE_PAUSE } else { LOOK_EVERY };
             tokio::select! {
                 biased;
                 () = control.refusing.cancelled() => return,
-                () = control.changed.notified() => changed = true,
-                () = sleep_until(now + soon) => {}
+                () = control.changed.notified() => schedule.changed = true,
+                () = sleep_until(now + schedule.look_after()) => {}
             }
         }
     }
@@ -176,5 +191,24 @@ impl Pulse {
     async fn message(&self) -> Vec<u8> {
         let load = self.machine.lock().await.look();
         json::encode(&self.identity.heartbeat(&self.control.host, load))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_come_at_once_regularly_and_after_changes() {
+        let begun = Instant::now();
+        let mut schedule = Schedule::default();
+        assert!(schedule.is_due(begun));
+        schedule.last = Some(begun);
+        assert!(!schedule.is_due(begun + HEARTBEAT_EVERY - Duration::from_millis(1)));
+        assert!(schedule.is_due(begun + HEARTBEAT_EVERY));
+        schedule.changed = true;
+        assert!(!schedule.is_due(begun + CHANGE_PAUSE - Duration::from_millis(1)));
+        assert!(schedule.is_due(begun + CHANGE_PAUSE));
+        assert_eq!(HEARTBEAT_EVERY, Duration::from_secs(15));
     }
 }

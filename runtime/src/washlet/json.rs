@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 pub(super) use scalar::{Secret, Timestamp};
 
 /// Unknown fields that one error names; the rest are counted.
-const UNKNOWN_SHOWN_MAX: usize = 8;
+pub(super) const UNKNOWN_SHOWN_MAX: usize = 8;
 /// Longest piece of a peer's text in an error, in characters.
-const TEXT_CHARS_MAX: usize = 80;
+pub(super) const TEXT_CHARS_MAX: usize = 80;
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

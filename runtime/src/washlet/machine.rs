@@ -45,7 +45,7 @@ impl Machine {
         Facts {
             hostname: System::host_name().unwrap_or_default(),
             architecture: System::cpu_arch(),
-            os: std::env::consts::OS.to_owned(),
+            os: System::name().unwrap_or_default(),
             kernel: System::kernel_version().unwrap_or_default(),
         }
     }

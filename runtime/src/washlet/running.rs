@@ -59,6 +59,11 @@ pub async fn run_cluster_host(cluster: ClusterHost) -> Result<ClusterShutdown, C
     Ok(ClusterShutdown { control, pulse, beating })
 }
 
+/// What of a drain's time is kept for the goodbye.
+fn goodbye(limit: Duration) -> Duration {
+    (limit / GOODBYE.0).min(GOODBYE.1)
+}
+
 /// A host of a fleet that runs. Await it to end it.
 #[must_use = "the host runs until this is awaited"]
 pub struct ClusterShutdown {
@@ -93,7 +98,7 @@ impl ClusterShutdown {
     pub async fn stop(self, limit: Duration) -> usize {
         let Self { control, pulse, beating } = self;
         let until = Instant::now() + limit;
-        let goodbye = (limit / GOODBYE.0).min(GOODBYE.1);
+        let goodbye = goodbye(limit);
         control.refusing.cancel();
         control.host.refuse_starts();
         // It ends at the same sign; a heartbeat of its own after the last one would be one too many.
@@ -122,5 +127,17 @@ impl IntoFuture for ClusterShutdown {
             self.stop(limit).await;
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goodbye_has_a_part_of_the_time_and_no_more() {
+        assert_eq!(goodbye(Duration::from_secs(30)), GOODBYE.1);
+        assert_eq!(goodbye(Duration::from_secs(4)), Duration::from_secs(1));
+        assert_eq!(goodbye(Duration::ZERO), Duration::ZERO);
     }
 }

@@ -243,9 +243,25 @@ fn reconnect_pause(attempts: usize) -> Duration {
     (RECONNECT_PAUSE.0 * 2_u32.pow(doublings)).min(RECONNECT_PAUSE.1)
 }
 
+/// Whether another attempt would end the same: the server does not want this host, or the host does not believe the
+/// server, or a file that it needs for either cannot be used.
 fn is_refusal(error: &async_nats::ConnectError) -> bool {
     use ConnectErrorKind as Kind;
-    matches!(error.kind(), Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls)
+    match error.kind() {
+        Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls => true,
+        Kind::Io => is_of_tls(error),
+        _ => false,
+    }
+}
+
+/// A failed handshake, or a file with certificates, comes as an error of input and output.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::{Error, ErrorKind as Kind};
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let kind = cause.downcast_ref::<Error>().map(Error::kind);
+        matches!(kind, Some(Kind::InvalidData | Kind::InvalidInput | Kind::NotFound | Kind::PermissionDenied))
+    })
 }
 
 /// The address as a log may show it.

@@ -60,7 +60,7 @@ fn a_reference_is_remembered_for_who_asked() {
     let record = Record(Resolved { digest: digest_of(b"manifest"), layer: layer(b"component") });
     let key = |who| stage.cache.key("ghcr.io/a:1", who);
     stage.cache.remember(&key(Some(&anna)), &record).unwrap();
-    assert_eq!(stage.cache.recall(&key(Some(&anna))).unwrap(), Some(record.clone()));
+    assert_eq!(stage.cache.recall(&key(Some(&anna))).unwrap(), Some(record));
     assert_eq!(stage.cache.recall(&key(Some(&berta))).unwrap(), None);
     assert_eq!(stage.cache.recall(&key(None)).unwrap(), None);
     assert_eq!(stage.cache.recall(&stage.cache.key("ghcr.io/a:2", Some(&anna))).unwrap(), None);

@@ -44,9 +44,9 @@ impl Json for bool {
 /// A whole number as JSON may write it: 5, "5", 5.0, 5e0.
 fn whole(value: &Value) -> Option<i128> {
     /// Beyond it a float does not tell whole numbers apart.
-    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     let of_float = |float: f64| {
-        let exact = float.fract() == 0.0 && float.abs() <= EXACT_MAX;
+        let exact = float.fract() == 0.0 && float.abs() <= EXACT;
         #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
         exact.then_some(float as i128)
     };

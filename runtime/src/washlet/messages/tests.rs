@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::json::{JsonError, decode, encode},
+    super::json::{JsonError, TEXT_CHARS_MAX, UNKNOWN_SHOWN_MAX, decode, encode},
     *,
 };
 use roadstead_config::Limits;
@@ -34,11 +34,11 @@ fn with_nulls(value: &Value, fields: &[&str]) -> Value {
     value
 }
 
-fn golden<T: super::super::json::Json + PartialEq + std::fmt::Debug>(message: T, json: Value) {
-    assert_eq!(read::<T>(&json).as_ref(), Ok(&message));
-    assert_eq!(read::<T>(&snake(&json)).as_ref(), Ok(&message));
-    let written: Value = serde_json::from_slice(&encode(&message)).unwrap();
-    assert_eq!(written, json);
+fn golden<T: super::super::json::Json + PartialEq + std::fmt::Debug>(message: &T, json: &Value) {
+    assert_eq!(read::<T>(json).as_ref(), Ok(message));
+    assert_eq!(read::<T>(&snake(json)).as_ref(), Ok(message));
+    let written: Value = serde_json::from_slice(&encode(message)).unwrap();
+    assert_eq!(&written, json);
     // Zero values are left out, and are what is read where nothing is.
     assert_eq!(encode(&T::default()), b"{}");
     assert_eq!(read::<T>(&json!({})), Ok(T::default()));
@@ -160,27 +160,27 @@ fn status(state: WorkloadState, name: &str) -> (WorkloadStatus, Value) {
 #[test]
 fn parts_of_a_workload() {
     let parts = (interface(), local_resources(), component(), service(), workload());
-    golden(parts.0.0, parts.0.1);
-    golden(parts.1.0, parts.1.1);
-    golden(parts.2.0, parts.2.1);
-    golden(parts.3.0, parts.3.1);
-    golden(parts.4.0, parts.4.1);
+    golden(&parts.0.0, &parts.0.1);
+    golden(&parts.1.0, &parts.1.1);
+    golden(&parts.2.0, &parts.2.1);
+    golden(&parts.3.0, &parts.3.1);
+    golden(&parts.4.0, &parts.4.1);
     let (volumes, json) = volumes();
     for (volume, json) in volumes.into_iter().zip(json.as_array().unwrap()) {
-        golden(volume, json.clone());
+        golden(&volume, json);
     }
     golden(
-        VolumeMount { name: "a".into(), mount_path: "/a".into(), read_only: false },
-        json!({"name": "a", "mountPath": "/a"}),
+        &VolumeMount { name: "a".into(), mount_path: "/a".into(), read_only: false },
+        &json!({"name": "a", "mountPath": "/a"}),
     );
-    golden(HostPathVolume { local_path: "/a".into() }, json!({"localPath": "/a"}));
-    golden(EmptyDirVolume {}, json!({}));
+    golden(&HostPathVolume { local_path: "/a".into() }, &json!({"localPath": "/a"}));
+    golden(&EmptyDirVolume {}, &json!({}));
     let secret = ImagePullSecret { username: "anna".into(), password: Secret("hunter2".into()) };
     assert!(!format!("{secret:?}").contains("hunter2"));
-    golden(secret, json!({"username": "anna", "password": "hunter2"}));
+    golden(&secret, &json!({"username": "anna", "password": "hunter2"}));
     golden(
-        WitWorld { components: vec![Component::default()], host_interfaces: Vec::new() },
-        json!({"components": [{}]}),
+        &WitWorld { components: vec![Component::default()], host_interfaces: Vec::new() },
+        &json!({"components": [{}]}),
     );
 }
 
@@ -188,17 +188,17 @@ fn parts_of_a_workload() {
 fn commands_and_their_answers() {
     let (workload, workload_json) = workload();
     golden(
-        WorkloadStartRequest { workload_id: "id-1".into(), workload: Some(workload) },
-        json!({"workloadId": "id-1", "workload": workload_json}),
+        &WorkloadStartRequest { workload_id: "id-1".into(), workload: Some(workload) },
+        &json!({"workloadId": "id-1", "workload": workload_json}),
     );
-    golden(WorkloadStopRequest { workload_id: "id-1".into() }, json!({"workloadId": "id-1"}));
-    golden(WorkloadStatusRequest { workload_id: "id-1".into() }, json!({"workloadId": "id-1"}));
+    golden(&WorkloadStopRequest { workload_id: "id-1".into() }, &json!({"workloadId": "id-1"}));
+    golden(&WorkloadStatusRequest { workload_id: "id-1".into() }, &json!({"workloadId": "id-1"}));
     let (status, status_json) = status(WorkloadState::Error, "WORKLOAD_STATE_ERROR");
     let answer = json!({"workloadStatus": status_json});
-    golden(status.clone(), status_json);
-    golden(WorkloadStartResponse { workload_status: Some(status.clone()) }, answer.clone());
-    golden(WorkloadStopResponse { workload_status: Some(status.clone()) }, answer.clone());
-    golden(WorkloadStatusResponse { workload_status: Some(status) }, answer);
+    golden(&status, &status_json);
+    golden(&WorkloadStartResponse { workload_status: Some(status.clone()) }, &answer);
+    golden(&WorkloadStopResponse { workload_status: Some(status.clone()) }, &answer);
+    golden(&WorkloadStatusResponse { workload_status: Some(status) }, &answer);
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn a_heartbeat() {
     };
     assert!(heartbeat.started_at.is_some());
     golden(
-        heartbeat,
-        json!({
+        &heartbeat,
+        &json!({
             "id": "h1", "hostname": "node-1", "friendlyName": "edge", "version": "0.1.0",
             "labels": {"hostgroup": "default"}, "startedAt": started,
             "osArch": "x86_64", "osName": "linux", "osKernel": "6.1", "systemCpuUsage": 12.3,
@@ -250,7 +250,7 @@ fn states_and_policies_by_name_and_by_number() {
     ];
     for (number, (state, name)) in (1..).zip(states) {
         let (status, json) = status(state, name);
-        golden(status.clone(), json);
+        golden(&status, &json);
         let by_number = json!({"workloadId": "id-1", "workloadState": number, "message": "why"});
         assert_eq!(read(&by_number), Ok(status));
     }
@@ -266,6 +266,7 @@ fn states_and_policies_by_name_and_by_number() {
     }
 }
 
+/// Up to `json::UNKNOWN_SHOWN_MAX` of them, and of each name `json::TEXT_CHARS_MAX`.
 #[test]
 fn what_is_not_known_is_named_with_its_path() {
     let request = json!({
@@ -279,7 +280,11 @@ fn what_is_not_known_is_named_with_its_path() {
     }
     let many: serde_json::Map<String, Value> = (0..20).map(|n| (format!("f{n:02}"), json!(1))).collect();
     let error = read::<WorkloadStopRequest>(&many.into()).unwrap_err().to_string();
-    assert!(error.contains("f07 and 12 more"), "{error}");
+    let left_out = 20 - UNKNOWN_SHOWN_MAX;
+    assert!(error.contains(&format!("f07 and {left_out} more")), "{error}");
+    let long = json!({"x".repeat(1_000): 1});
+    let error = read::<WorkloadStopRequest>(&long).unwrap_err().to_string();
+    assert_eq!(error.matches('x').count(), TEXT_CHARS_MAX, "{error}");
 }
 
 #[test]
