@@ -46,6 +46,7 @@ impl RegistryArguments {
     pub(super) fn options(&self) -> ArtifactOptions {
         ArtifactOptions {
             cache_directory: self.oci_cache_dir.clone(),
+            temporary_directory: env::temp_dir(),
             allow_insecure: self.allow_insecure_registries,
             pull_timeout: self.registry_pull_timeout,
             ca_file: self.oci_ca_path.clone(),

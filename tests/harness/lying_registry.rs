@@ -98,8 +98,12 @@ impl LyingRegistry {
 
     /// What was asked of a repository, in order.
     pub fn asked(&self, lie: &str) -> Vec<Asked> {
-        let prefix = format!("/v2/{lie}/");
-        self.script.asked.lock().unwrap().iter().filter(|asked| asked.path.starts_with(&prefix)).cloned().collect()
+        self.asked_below(&format!("/v2/{lie}/"))
+    }
+
+    /// What was asked below a path, in order.
+    pub fn asked_below(&self, prefix: &str) -> Vec<Asked> {
+        self.script.asked.lock().unwrap().iter().filter(|asked| asked.path.starts_with(prefix)).cloned().collect()
     }
 }
 
@@ -110,6 +114,9 @@ impl Script {
         self.asked.lock().unwrap().push(Asked { path: path.clone(), authorization: authorization.clone() });
         if path == "/token" {
             return text(StatusCode::OK, r#"{"token": "t0k3n"}"#);
+        }
+        if path == "/endless" {
+            return endless("token".into());
         }
         if path == "/elsewhere" {
             return whole(StatusCode::OK, self.component.clone());
@@ -148,7 +155,18 @@ impl Script {
         match lie {
             "basic-loop" => answer(401, &[("www-authenticate", "Basic realm=\"lies\"")]),
             "bearer-loop" => answer(401, &[("www-authenticate", &bearer)]),
-            "bearer" if authorization != Some("Bearer t0k3n") => answer(401, &[("www-authenticate", &bearer)]),
+            "bearer" | "redirect-good" if authorization != Some("Bearer t0k3n") => {
+                answer(401, &[("www-authenticate", &bearer)])
+            }
+            "token-bomb" => {
+                let endless = bearer.replace("/token", "/endless");
+                answer(401, &[("www-authenticate", &endless)])
+            }
+            "refusal-bomb" => {
+                let mut answer = endless("no".into());
+                *answer.status_mut() = StatusCode::FORBIDDEN;
+                Some(answer)
+            }
             "realm-inside" => answer(401, &[("www-authenticate", "Bearer realm=\"http://169.254.169.254/token\"")]),
             "strange-challenge" => answer(401, &[("www-authenticate", "Negotiate")]),
             "echo" => match authorization {
@@ -224,10 +242,11 @@ impl Script {
             "encoded-manifest" => {
                 answer.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
             }
-            "long-head" => {
-                for number in 0..300 {
+            "long-head" | "many-fields" => {
+                let (fields, bytes) = if lie == "long-head" { (95, 2_000) } else { (150, 10) };
+                for number in 0..fields {
                     let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
-                    answer.headers_mut().insert(name, "x".repeat(400).parse().unwrap());
+                    answer.headers_mut().insert(name, "x".repeat(bytes).parse().unwrap());
                 }
             }
             _ => {}
@@ -287,8 +306,12 @@ fn endless(piece: Bytes) -> Answer {
 
 /// A piece of what was promised, then the end of the connection.
 fn cut(piece: Bytes, promised: usize) -> Answer {
-    let frames = futures::stream::iter([Ok(piece), Err(std::io::Error::other("cut"))]);
-    let mut answer = streamed(frames);
+    let cut = async {
+        // What was said before is to arrive.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::other("cut"))
+    };
+    let mut answer = streamed(futures::stream::iter([Ok(piece)]).chain(futures::stream::once(cut)));
     answer.headers_mut().insert("content-length", promised.into());
     answer
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
@@ -21,7 +21,7 @@ const HTPASSWD: &str = "anna:$2b$04$abcdefghijklmnopqrstuuM/Z0A7FUJ615yT0MkE8r/u
 pub struct Registry {
     process: Process,
     address: SocketAddr,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Registry {
@@ -67,7 +67,7 @@ impl Registry {
                 (taken || line.contains("listening on")).then_some(!taken)
             });
             if started {
-                return Self { process, address, folder };
+                return Self { process, address, _folder: folder };
             }
         }
         panic!("no free port for docker-registry");
@@ -101,9 +101,5 @@ impl Registry {
     pub fn kill(&mut self) {
         self.process.signal(rustix::process::Signal::KILL);
         self.process.wait();
-    }
-
-    pub fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
     }
 }

@@ -130,9 +130,6 @@ async fn a_trigger_without_an_http_handler() {
 
 #[tokio::test]
 async fn what_this_version_does_not_do_is_refused() {
-    let image = bad("bare-http").replace("file:bare-http.wasm", "ghcr.io/acme/hello:1.0");
-    let reason = reason_of(&image, |_| {}).await;
-    assert!(reason.contains("an image in a registry cannot be used"), "{reason}");
     let volumes = bad("bare-http")
         .replace("      components:\n", "      volumes: [{name: data, ephemeral: {}}]\n      components:\n");
     let reason = reason_of(&volumes, |_| {}).await;
@@ -164,8 +161,8 @@ async fn what_has_no_effect_is_said() {
             "hostId has no effect: a host that runs from files runs all that they ask for",
             "environment has no effect: a host that runs from files runs all that they ask for",
             "kubernetes has no effect: this version makes nothing in a cluster",
-            "component probe-worker: imagePullPolicy has no effect: this version reads components from files",
-            "component probe-worker: imagePullSecret has no effect: this version reads components from files",
+            "component probe-worker: imagePullPolicy has no effect: the image is a file",
+            "component probe-worker: imagePullSecret has no effect: the image is a file",
             "component probe-worker: maxConcurrency has no effect: an instance has one call at a time",
             "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
         ])

@@ -183,7 +183,7 @@ async fn credentials_come_from_dockers_configuration() {
     let untrusted = pull(&[]);
     assert!(untrusted.contains("invalid peer certificate") && untrusted.contains("--oci-ca-path"), "{untrusted}");
     let nobody = pull(&["--oci-ca-path", &authorities]);
-    assert!(nobody.contains("wants credentials (401 UNAUTHORIZED), and there are none for it"), "{nobody}");
+    assert!(nobody.contains("wants credentials (401), and there are none for it"), "{nobody}");
     let wrong = pull(&["--oci-ca-path", &authorities, "--docker-config", &private.path("wrong.json")]);
     assert!(wrong.contains("refuses the credentials (401"), "{wrong}");
     assert!(!wrong.contains("wrong-password") && !wrong.contains(USER), "{wrong}");
@@ -195,6 +195,38 @@ async fn credentials_come_from_dockers_configuration() {
     let host = Host::start_with(&application(&image, &[]), options);
     answers(&host).await;
     assert!(!host.log().contains(PASSWORD), "a password in the log");
+}
+
+#[test]
+fn a_credential_helper_is_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let private = Private::start();
+    let helper = private.folder.path().join("docker-credential-harness");
+    // It is told the registry, and knows the password of that one alone.
+    let script = format!(
+        "#!/bin/sh\nread -r registry\n[ \"$1 $registry\" = 'get {}' ] || {{ echo 'credentials not found'; exit 1; }}\n\
+         echo '{{\"Username\": \"{USER}\", \"Secret\": \"{PASSWORD}\"}}'\n",
+        private.registry.address()
+    );
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = private.path("helper.json");
+    fs::write(&config, r#"{"credsStore": "harness"}"#).unwrap();
+    let path = format!("{}:{}", private.folder.path().display(), std::env::var("PATH").unwrap());
+    let pull = |image: &str| {
+        let mut command = roadstead();
+        command.env("PATH", &path).args(["pull", image, "--docker-config", &config]);
+        command.args(["--oci-ca-path", &private.path("ca.pem"), "--to", &private.path("got.wasm")]);
+        let output = command.args(["--log-level", "trace"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains(PASSWORD), "{said}");
+        (output.status.success(), said)
+    };
+    let (success, said) = pull(&private.image());
+    assert!(success, "{said}");
+    let by_another_name = private.image().replace("127.0.0.1", "localhost");
+    let (success, said) = pull(&by_another_name);
+    assert!(!success && said.contains("there are none for it"), "{said}");
 }
 
 #[tokio::test]
@@ -257,7 +289,9 @@ async fn policies_are_exact() {
     assert_eq!(registry.requests("GET", "/org/app/blobs/"), 1);
 
     // The tag moves: only Always notices.
-    printed(&["push", &guest("probe-gateway"), &image, "--allow-insecure-registries"]);
+    let moved = folder.path().join("moved.wasm");
+    fs::write(&moved, padded(&guests::path("bare-http"), 100)).unwrap();
+    printed(&["push", moved.to_str().unwrap(), &image, "--allow-insecure-registries"]);
     answers(&Host::start_with(&with("IfNotPresent"), options())).await;
     assert_eq!(registry.requests("GET", "/org/app/blobs/"), 1);
     answers(&Host::start_with(&with("Always"), options())).await;
@@ -330,6 +364,31 @@ async fn two_hosts_share_a_cache_and_a_component_is_fetched_once() {
         assert_eq!(host.metric("roadstead_image_total", &["cache"]).await, 1.0);
     }
     assert_eq!(registry.requests("GET", "/blobs/"), 1);
+}
+
+/// Both begin with an empty cache, and neither knows of the other.
+#[tokio::test]
+async fn two_hosts_fetch_into_one_cache_at_once() {
+    let registry = Registry::start();
+    let image = registry.plain("org/app:1");
+    printed(&["push", &guest("bare-http"), &image, "--allow-insecure-registries"]);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let start = || {
+        let options = insecure().flag("--oci-cache-dir", cache.to_str().unwrap());
+        Host::start_with(&application(&image, &["imagePullPolicy: Always"]), options)
+    };
+    let hosts: Vec<Host> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    for host in &hosts {
+        answers(host).await;
+        assert!(!host.log().contains("damaged"), "{}", host.log());
+    }
+    let kept: Vec<_> = fs::read_dir(cache.join("components")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(fs::read(&kept[0]).unwrap(), fs::read(guest("bare-http")).unwrap());
 }
 
 /// A host whose cache is on a file system of four megabytes, which only it sees. Needs root, as the mount does.

@@ -4,8 +4,8 @@
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use roadstead::{
-    artifact::{ArtifactOptions, ArtifactStore},
-    config::{Limits, PullPolicy},
+    artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore},
+    config::{Limits, PullPolicy, RegistryCredentials},
 };
 use sha2::{Digest, Sha256};
 use tokio::{process::Command, time::timeout};
@@ -20,7 +20,7 @@ use crate::harness::{
 const PASSWORD: &str = "hunter2-of-the-liar";
 
 /// Each lie, and what is said of it.
-const LIES: [(&str, &str); 32] = [
+const LIES: [(&str, &str); 35] = [
     ("wrong-digest", "lied: the component has the digest sha256:"),
     ("other-manifest", "lied: the manifest has the digest sha256:"),
     ("shorter", "lied: the component has"),
@@ -35,6 +35,9 @@ const LIES: [(&str, &str); 32] = [
     ("deep", "its manifest cannot be used: it is no JSON of a known form"),
     ("manifest-bomb", "is larger than 1048576 bytes"),
     ("long-head", "broke HTTP"),
+    ("many-fields", "broke HTTP"),
+    ("token-bomb", "the token of 127.0.0.1:"),
+    ("refusal-bomb", "denies it (403)"),
     ("two-components", "several WebAssembly layers"),
     ("not-wasm", "it holds no WebAssembly component, but application/vnd.oci.image.layer.v1.tar+gzip"),
     ("index-without-wasm", "an index without a manifest for WebAssembly"),
@@ -69,11 +72,15 @@ const HONEST: [&str; 8] = [
 
 /// `roadstead pull` of what tells `lie`: whether it succeeded, and what it said.
 async fn pull(registry: &LyingRegistry, lie: &str, folder: &Path) -> (bool, String) {
+    pull_within("8s", registry, lie, folder).await
+}
+
+async fn pull_within(time: &str, registry: &LyingRegistry, lie: &str, folder: &Path) -> (bool, String) {
     let program = roadstead();
     let mut command = Command::new(program.get_program());
     command.arg("pull").arg(registry.image(lie)).arg("--allow-insecure-registries");
     command.arg("--oci-cache-dir").arg(folder.join("cache")).arg("--docker-config").arg(folder.join("config.json"));
-    command.args(["--registry-pull-timeout", "8s", "--log-level", "trace"]);
+    command.args(["--registry-pull-timeout", time, "--log-level", "trace"]);
     command.stdin(Stdio::null()).kill_on_drop(true).env_remove("RUST_BACKTRACE");
     let output = timeout(PATIENCE, command.output()).await.unwrap_or_else(|_| panic!("{lie} does not end")).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -98,6 +105,8 @@ fn assert_not_poisoned(cache: &Path) -> usize {
     components.len()
 }
 
+/// Among them are answers beyond `fetch::MANIFEST_BYTES_MAX`, `auth::TOKEN_BYTES_MAX`, `session::REFUSAL_BYTES_MAX`,
+/// `wire::HEAD_BYTES_MAX` and `wire::HEAD_FIELDS_MAX`, and more redirections than `session::REDIRECTS_MAX`.
 #[tokio::test]
 async fn every_lie_has_its_message() {
     let registry = LyingRegistry::start(fs::read(guests::path("bare-http")).unwrap()).await;
@@ -140,19 +149,42 @@ async fn who_tells_the_truth_in_the_end_is_heard() {
     let shown: Vec<_> = registry.asked("bearer").into_iter().map(|asked| asked.authorization).collect();
     assert_eq!(shown[0], None);
     assert!(shown[1..].iter().all(|shown| shown.as_deref() == Some("Bearer t0k3n")), "{shown:?}");
+    let elsewhere = registry.asked_below("/elsewhere");
+    assert!(!elsewhere.is_empty() && elsewhere.iter().all(|asked| asked.authorization.is_none()), "{elsewhere:?}");
 }
 
-/// `wire::STALL_TIMEOUT`, and that a stall is no reason to wait for ever.
+#[tokio::test]
+async fn a_mirror_is_not_shown_what_a_workload_has_for_the_registry() {
+    let registry = LyingRegistry::start(b"component".to_vec()).await;
+    let options = ArtifactOptions {
+        allow_insecure: true,
+        mirrors: vec![format!("ghcr.io={}", registry.address()).parse().unwrap()],
+        ..ArtifactOptions::default()
+    };
+    let store = ArtifactStore::new(options, Limits::default()).await.unwrap();
+    let credentials = RegistryCredentials::new("anna", PASSWORD).unwrap();
+    let mirrored = "ghcr.io/basic-loop:1".parse().unwrap();
+    let refused = store.pull(&mirrored, PullPolicy::Always, Some(&credentials)).await.unwrap_err();
+    assert!(refused.to_string().contains("there are none for it"), "{refused}");
+    assert!(registry.asked("basic-loop").iter().all(|asked| asked.authorization.is_none()));
+    let named = registry.image("basic-loop").parse().unwrap();
+    let refused = store.pull(&named, PullPolicy::Always, Some(&credentials)).await.unwrap_err();
+    assert!(refused.to_string().contains("refuses the credentials"), "{refused}");
+}
+
+/// After `wire::STALL_TIMEOUT` another try begins.
 #[tokio::test]
 async fn a_registry_that_stalls() {
     let registry = LyingRegistry::start(fs::read(guests::path("bare-http")).unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
     write_config(&registry, folder.path());
-    let (success, said) = pull(&registry, "stalls", folder.path()).await;
-    assert!(!success && said.contains("it took longer than 8 s (--registry-pull-timeout)"), "{said}");
+    let (success, said) = pull_within("15s", &registry, "stalls", folder.path()).await;
+    let wanted = format!("the last try failed: {} sent nothing for 10 s", registry.address());
+    assert!(!success && said.contains(&wanted), "{said}");
+    assert!(said.contains("it took longer than 15 s (--registry-pull-timeout)"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_whose_registry_lies_runs_once_it_is_honest() {
     let registry = LyingRegistry::start(fs::read(guests::path("bare-http")).unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +209,7 @@ async fn a_workload_whose_registry_lies_runs_once_it_is_honest() {
     assert_eq!(assert_not_poisoned(&cache), 1);
 }
 
-/// With one place for fetches, `artifact_pulls_at_once_max`, the third has waited too long when the second begins.
+/// With one place for fetches, `artifact_pulls_at_once_max`, who does not get it in time is told.
 #[tokio::test]
 async fn fetches_beyond_those_at_a_time_wait_and_say_so() {
     let registry = LyingRegistry::start(b"component".to_vec()).await;
@@ -187,5 +219,29 @@ async fn fetches_beyond_those_at_a_time_wait_and_say_so() {
     let image = registry.image("stalls").parse().unwrap();
     let pulls = (0..3).map(|_| store.pull(&image, PullPolicy::IfNotPresent, None));
     let ended: Vec<_> = futures::future::join_all(pulls).await.into_iter().map(|end| end.unwrap_err().kind()).collect();
-    assert_eq!(ended, ["timeout", "timeout", "busy"]);
+    assert_eq!(ended[0], "timeout", "{ended:?}");
+    assert!(ended.contains(&"busy"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_cleaner_removes_what_nobody_uses_any_more() {
+    let registry = LyingRegistry::start(b"component".to_vec()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let often = ArtifactCleaner { frequency: Duration::from_millis(100), max_age: Duration::ZERO };
+    let options = ArtifactOptions {
+        allow_insecure: true,
+        cache_directory: Some(cache.clone()),
+        cleaner: Some(often),
+        ..ArtifactOptions::default()
+    };
+    let store = ArtifactStore::new(options, Limits::default()).await.unwrap();
+    let image = registry.image("good").parse().unwrap();
+    let pulled = store.pull(&image, PullPolicy::IfNotPresent, None).await.unwrap();
+    let references = || fs::read_dir(cache.join("references")).unwrap().count();
+    // What a reference stands for is nobody's, and goes in the first round; the component is in use.
+    eventually("a round", async || (references() == 0).then_some(())).await;
+    assert_eq!(assert_not_poisoned(&cache), 1);
+    drop(pulled);
+    eventually("a round without a user", async || (assert_not_poisoned(&cache) == 0).then_some(())).await;
 }

@@ -3,6 +3,7 @@
 //! what a reference stood for carries a code of authentication. Hosts may share the directory: files appear whole or not
 //! at all, and whoever uses one holds a lock on it that keeps every host's cleaner away.
 
+mod home;
 mod record;
 
 use std::{
@@ -19,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{fetch::digest_of, manifest::Layer};
 use crate::private_folder::{FolderError, PrivateFolder, is_unfinished};
+pub(super) use home::CacheHome;
 pub(super) use record::{Record, RecordKey};
 use record::{SECRET_BYTES, Secret};
 

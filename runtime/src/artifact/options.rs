@@ -18,6 +18,8 @@ pub struct ArtifactOptions {
     /// Directory of the cache, made where it is not there; it must be this user's alone (mode 0700), and hosts may share
     /// it. `None`: a temporary folder of this host's own.
     pub cache_directory: Option<PathBuf>,
+    /// Where the temporary folder is made. `/tmp`, when nothing else is said.
+    pub temporary_directory: PathBuf,
     /// Registries may be spoken to without TLS: those whose reference begins with `http://`, and those that speak none.
     pub allow_insecure: bool,
     /// Bound of the whole fetch of one image, from the first connection to the last byte, all tries together.
@@ -84,6 +86,7 @@ impl Default for ArtifactOptions {
     fn default() -> Self {
         Self {
             cache_directory: None,
+            temporary_directory: "/tmp".into(),
             allow_insecure: false,
             pull_timeout: PULL_TIMEOUT_DEFAULT,
             ca_file: None,

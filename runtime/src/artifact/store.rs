@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     io,
-    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::{
     ArtifactOptions, PullError,
-    cache::{ArtifactLease, ImageCache, Record},
+    cache::{ArtifactLease, CacheHome, Record},
     docker_config::{Login, host_login},
     fetch::{self, Resolved},
     manifest::Layer,
@@ -34,9 +33,7 @@ struct Inner {
     options: ArtifactOptions,
     limits: Arc<Limits>,
     metrics: ImageMetrics,
-    cache: Option<Arc<ImageCache>>,
-    /// The folder of a cache that ends with the host.
-    _temporary: Option<tempfile::TempDir>,
+    cache: CacheHome,
     wire: OnceCell<Wire>,
     /// One permit for each fetch that may happen at a time (`artifact_pulls_at_once_max`).
     places: Semaphore,
@@ -99,14 +96,17 @@ impl ArtifactStore {
         limits: Arc<Limits>,
         metrics: ImageMetrics,
     ) -> Result<Self, PullError> {
-        let (directory, at, bounds) = (options.cache_directory.clone(), options.ca_file.clone(), limits.clone());
-        let opened = move || (open_cache(directory.as_deref(), &bounds), at.map(|path| Wire::new(Some(&path))));
-        let ((cache, temporary), wire) = blocking(opened).await?;
+        let ArtifactOptions { cache_directory, temporary_directory, ca_file, .. } = options.clone();
+        let bounds = limits.clone();
+        let opened = move || {
+            let cache = CacheHome::open(cache_directory.as_deref(), temporary_directory, bounds);
+            (cache, ca_file.map(|path| Wire::new(Some(&path))))
+        };
+        let (cache, wire) = blocking(opened).await?;
         let wire = wire.transpose()?;
         let places = usize::try_from(limits.artifact_pulls_at_once_max).unwrap_or(usize::MAX);
         let inner = Arc::new(Inner {
-            cache: cache.map(Arc::new),
-            _temporary: temporary,
+            cache,
             wire: OnceCell::new_with(wire),
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
             downloads: Mutex::default(),
@@ -200,7 +200,7 @@ impl Inner {
     /// The copy that the reference stood for, when it was asked for with these credentials or with the host's own, which
     /// anybody may use.
     async fn remembered(&self, image: &OciReference, credentials: Option<&RegistryCredentials>) -> Option<Pulled> {
-        let cache = self.cache.clone()?;
+        let cache = self.cache.to_read()?;
         let (name, credentials) = (canonical(image), credentials.cloned());
         let read = move || -> io::Result<Option<Pulled>> {
             let own = cache.key(&name, credentials.as_ref());
@@ -258,7 +258,7 @@ impl Inner {
         if let Some((bytes, lease)) = download.clone() {
             return Ok((bytes, lease, PullSource::Confirmed));
         }
-        if let Some(cache) = self.cache.clone() {
+        if let Some(cache) = self.cache.to_read() {
             match blocking(move || cache.read(&layer)).await? {
                 Ok(Some((bytes, lease))) => return Ok((bytes, Some(lease), PullSource::Confirmed)),
                 Ok(None) => {}
@@ -275,7 +275,7 @@ impl Inner {
 
     /// Writes a component to the cache. A host without room on its disk runs what it fetched all the same.
     async fn keep(&self, image: &OciReference, layer: Layer, bytes: Bytes) -> Option<Arc<ArtifactLease>> {
-        let cache = self.cache.clone()?;
+        let cache = self.cache.to_write().await?;
         let written = blocking(move || cache.write(&layer, &bytes)).await;
         written.unwrap_or_else(|error| Err(io::Error::other(error))).unwrap_or_else(|error| {
             tracing::warn!(
@@ -288,7 +288,7 @@ impl Inner {
     }
 
     async fn remember(&self, image: &OciReference, credentials: Option<&RegistryCredentials>, resolved: Resolved) {
-        let Some(cache) = self.cache.clone() else { return };
+        let Some(cache) = self.cache.to_write().await else { return };
         let (name, credentials) = (canonical(image), credentials.cloned());
         let written =
             blocking(move || cache.remember(&cache.key(&name, credentials.as_ref()), &Record(resolved))).await;
@@ -360,35 +360,14 @@ fn canonical(image: &OciReference) -> String {
     }
 }
 
-/// The cache at `directory`; without one, or where it cannot be used, one that ends with the host.
-fn open_cache(directory: Option<&Path>, limits: &Limits) -> (Option<ImageCache>, Option<tempfile::TempDir>) {
-    if let Some(path) = directory {
-        match ImageCache::open(path, limits) {
-            Ok(cache) => return (Some(cache), None),
-            Err(error) => {
-                tracing::warn!("images are kept for the life of this host only: {}", crate::host::error_text(&error));
-            }
-        }
-    }
-    let temporary = tempfile::Builder::new().prefix("roadstead-images-").tempdir();
-    let opened = temporary.map_err(|error| error.to_string()).and_then(|folder| {
-        let cache = ImageCache::open(&folder.path().join("cache"), limits);
-        cache.map(|cache| (Some(cache), Some(folder))).map_err(|error| crate::host::error_text(&error))
-    });
-    opened.unwrap_or_else(|error| {
-        tracing::warn!("images are not kept, there is no temporary folder for them: {error}");
-        (None, None)
-    })
-}
-
 /// Cleans for as long as the host lives.
 async fn clean(store: Weak<Inner>, frequency: Duration, max_age: Duration) {
     // A round without a pause would be all that the host does.
     let frequency = frequency.max(CLEAN_EVERY_LEAST);
     loop {
         tokio::time::sleep(frequency).await;
-        let Some(cache) = store.upgrade().map(|store| store.cache.clone()) else { return };
-        let Some(cache) = cache else { return };
+        let Some(cache) = store.upgrade().map(|store| store.cache.to_read()) else { return };
+        let Some(cache) = cache else { continue };
         match blocking(move || cache.clean(Some(max_age))).await {
             Ok(Ok(cleaned)) if cleaned.removed > 0 => {
                 tracing::info!(files = cleaned.removed, bytes = cleaned.bytes, "unused images removed");

@@ -286,3 +286,32 @@ fn of_handshake(host: &str, error: io::Error) -> PullError {
         None => PullError::Connection { host, source: error },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_led_nearer_than_who_leads() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = Url::parse(&format!("http://localhost:{}/", address.port())).unwrap();
+        for leader in [Nearness::Public, Nearness::Private] {
+            let led = connect(&url, "localhost", Some(leader)).await.map(drop).unwrap_err();
+            assert!(matches!(led, PullError::LedInside { .. }), "{led}");
+        }
+        let (_, nearness) = connect_to(address, "localhost", Some(Nearness::Loopback)).await.unwrap();
+        assert_eq!(nearness, Nearness::Loopback);
+        let metadata = connect_to("[::ffff:169.254.169.254]:80".parse().unwrap(), "x", None).await.map(drop);
+        assert!(matches!(metadata, Err(PullError::Address { .. })));
+    }
+
+    /// [`CONNECT_TIMEOUT`] also bounds the handshake.
+    #[tokio::test]
+    async fn a_peer_that_takes_connections_and_says_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("https://{}/", listener.local_addr().unwrap())).unwrap();
+        let ended = Wire::new(None).unwrap().send(&url, Method::GET, HeaderMap::new(), Bytes::new(), None).await;
+        assert!(matches!(ended, Err(PullError::Stalled { after: CONNECT_TIMEOUT, .. })));
+    }
+}
