@@ -72,3 +72,8 @@ pub use roadstead_config as config;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
+
+/// The program of docs/fleet.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/fleet.md")]
+struct Fleet;

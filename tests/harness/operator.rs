@@ -62,6 +62,14 @@ impl Operator {
         eventually(what, async || self.heard(host).into_iter().rev().find(|heartbeat| wanted(heartbeat))).await
     }
 
+    /// Waits until a host listens for commands: it was heard, or answers.
+    pub async fn knows(&self, host: &str) {
+        eventually("a host that listens", async || {
+            (!self.heard(host).is_empty() || self.is_heard_by(host).await).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the latest heartbeat tells of so many workloads and components.
     pub async fn hears_counts(&self, host: &str, workloads: u64, components: u64) {
         let count = |heartbeat: &Value, field: &str| {
@@ -115,15 +123,20 @@ impl Operator {
 
     /// Whether anybody listens for a host's commands.
     pub async fn is_heard_by(&self, host: &str) -> bool {
-        let subject = format!("runtime.host.{host}.workload.status");
-        let asked = self.client.request(subject, "{}".into());
+        self.try_command(host, "status", &json!({})).await.is_some()
+    }
+
+    /// The answer to a command, unless nobody is there to give one.
+    pub async fn try_command(&self, host: &str, command: &str, payload: &Value) -> Option<Status> {
+        let subject = format!("runtime.host.{host}.workload.{command}");
+        let asked = self.client.request(subject, payload.to_string().into());
         let answer =
             tokio::time::timeout(PATIENCE, asked).await.expect("neither an answer nor a word that nobody is there");
         match answer {
-            Ok(_) => true,
+            Ok(answer) => Some(Status::read(&serde_json::from_slice(&answer.payload).unwrap())),
             Err(error) => {
                 assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders, "{error}");
-                false
+                None
             }
         }
     }

@@ -193,6 +193,7 @@ async fn replicas_share_routes_aliases_and_messages() {
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options());
     let id = host.fleet_id();
+    operator.knows(id).await;
     for replica in ["a", "b"] {
         let mut workload = gateway(&format!("app-{replica}"), "app.test", &registry.plain("test/probe-gateway:1"));
         workload["witWorld"]["hostInterfaces"][0]["config"]["host-aliases"] = json!("svc.ns,svc.ns.svc");
@@ -224,6 +225,7 @@ async fn one_host_of_three_is_killed_and_nothing_else_is_lost() {
     let mut hosts: Vec<Host> = (0..3).map(|_| Host::join(&server, options())).collect();
     for (number, host) in hosts.iter().enumerate() {
         let id = host.fleet_id();
+        operator.knows(id).await;
         let gateway = gateway(&format!("app-{number}"), "app.test", &registry.plain("test/probe-gateway:1"));
         let worker = worker(&format!("work-{number}"), "probe.work", &registry.plain("test/probe-worker:1"));
         operator.start(id, "gateway", &gateway).await.is("gateway", "RUNNING");
@@ -276,6 +278,7 @@ async fn a_drain_finishes_requests_and_refuses_commands() {
     let operator = Operator::connect(&server.url()).await;
     let mut host = Host::join(&server, options().flag("--drain-timeout", "20s"));
     let id = host.fleet_id().to_owned();
+    operator.knows(&id).await;
     let images = ["test/probe-gateway:1", "test/probe-worker:1"].map(|name| registry.plain(name));
     operator.start(&id, "gateway", &gateway("app", "app.test", &images[0])).await.is("gateway", "RUNNING");
     operator.start(&id, "worker", &worker("work", "probe.work", &images[1])).await.is("worker", "RUNNING");
@@ -292,6 +295,10 @@ async fn a_drain_finishes_requests_and_refuses_commands() {
         (asked.state == "RUNNING" && host.log().contains("no more commands")).then_some(())
     })
     .await;
+    // Nobody is there for a start, or it is refused.
+    let start = json!({"workloadId": "late", "workload": gateway("late", "late.test", &images[0])});
+    let late = operator.try_command(&id, "start", &start).await;
+    assert!(late.is_none_or(|status| status.state == "ERROR" && status.message.contains("the host is stopping")));
     assert_eq!(asked.await.unwrap().status, StatusCode::OK);
     assert!(host.wait().success());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());

@@ -1,12 +1,16 @@
 //! How a host of a fleet reaches its servers and is reached: TLS, certificates, credentials; and what it refuses to start
 //! with.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use async_nats::ConnectOptions;
+use serde_json::json;
 
+use super::fleet::{gateway, options, registry_with};
 use crate::harness::{
     certificates::Authority,
+    client::Client,
+    eventually,
     host::{Host, Options, roadstead},
     nats::NatsServer,
     nats_accounts::Accounts,
@@ -56,6 +60,7 @@ async fn the_scheduler_is_reached_with_tls_first_and_a_certificate() {
         .add_client_certificate(own_chain.clone(), own_key.clone())
         .tls_first();
     let operator = Operator::connect_with(&url, options).await;
+    operator.knows(host.fleet_id()).await;
     assert_eq!(operator.heartbeat(host.fleet_id()).await["id"], host.fleet_id());
 
     // Who shows another authority's certificate is not believed.
@@ -105,6 +110,7 @@ async fn each_server_is_shown_its_own_credentials() {
     let host = Host::join(&data_server, options);
     let shown = ConnectOptions::with_credentials(&scheduler.credentials).unwrap();
     let operator = Operator::connect_with(&scheduler_server.url(), shown).await;
+    operator.knows(host.fleet_id()).await;
     assert_eq!(operator.heartbeat(host.fleet_id()).await["id"], host.fleet_id());
     assert_eq!(host.admin("/readyz").await.text(), "ready\n");
 
@@ -140,6 +146,7 @@ async fn the_http_address_speaks_tls_where_it_has_a_certificate() {
     let asked = ["-sS", "--cacert", text(&ca), "--resolve", &resolve, "-o", "/dev/null", "-w", "%{http_code}", &url];
     assert_eq!(printed(program("curl", &asked), crate::harness::PATIENCE).await, "404");
     let operator = Operator::connect(&server.url()).await;
+    operator.knows(host.fleet_id()).await;
     assert_eq!(operator.heartbeat(host.fleet_id()).await["httpPort"], port);
 }
 
@@ -203,4 +210,85 @@ fn the_help_has_every_published_flag_with_its_default_and_variable() {
             assert!(words.contains(wanted), "{flag}: {wanted} is not in the help");
         }
     }
+}
+
+/// As docs/fleet.md says what a host needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_needs_no_more_than_the_documented_permissions() {
+    let scheduler = NatsServer::start_with(
+        r#"authorization { users: [
+  { user: host, password: h, permissions: {
+    publish: "runtime.operator.heartbeat.*"
+    subscribe: ["runtime.host.*.workload.*", "runtime.host.*.heartbeat"]
+    allow_responses: {max: 1, expires: "5m"}
+  } }
+  { user: operator, password: o }
+] }
+"#,
+    );
+    let (data, registry) = (NatsServer::start(), registry_with(&["bare-http"]));
+    let url = |user: &str| format!("nats://{user}@127.0.0.1:{}", scheduler.port());
+    let shown = ConnectOptions::with_user_and_password("operator".to_owned(), "o".to_owned());
+    let operator = Operator::connect_with(&url("operator:o"), shown).await;
+    let mut host = Host::join(&data, options().flag("--scheduler-nats-url", &url("host:h")));
+    let id = host.fleet_id().to_owned();
+    operator.knows(&id).await;
+    operator.heartbeat(&id).await;
+    let workload = gateway("app", "app.test", &registry.plain("test/bare-http:1"));
+    operator.start(&id, "a", &workload).await.is("a", "RUNNING");
+    operator.hears_counts(&id, 1, 1).await;
+    operator.status(&id, "a").await.is("a", "RUNNING");
+    operator.stop(&id, "a").await.is("a", "STOPPING");
+    operator.reaches(&id, "a", "NOT_FOUND").await;
+    let beats = operator.heard(&id).len();
+    host.signal(rustix::process::Signal::TERM);
+    assert!(host.wait().success());
+    eventually("the last heartbeat", async || (operator.heard(&id).len() > beats).then_some(())).await;
+    assert!(!host.log().contains("NATS told of an error"), "{}", host.log());
+}
+
+/// The program of docs/fleet.md, on free ports and until it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_runs_a_host_of_a_fleet() {
+    use roadstead::{
+        artifact::ArtifactOptions,
+        host::{
+            HostBuilder,
+            http::{DynamicRouter, HttpServer},
+        },
+        plugin::{
+            wasi_logging::TracingLogger,
+            wasmcloud_messaging::{NatsMessaging, connect_nats},
+        },
+        washlet::{ClusterHostBuilder, run_cluster_host},
+    };
+
+    let (server, registry) = (NatsServer::start(), registry_with(&["bare-http"]));
+    let operator = Operator::connect(&server.url()).await;
+    let program = async || -> Result<_, Box<dyn std::error::Error>> {
+        let (scheduler_nats, data_nats) = (connect_nats(&server.url()).await?, connect_nats(&server.url()).await?);
+        let http_server = HttpServer::new(DynamicRouter::default(), "127.0.0.1:0".parse()?).await?;
+        let images = ArtifactOptions { allow_insecure: true, ..ArtifactOptions::default() };
+        let cluster_host = ClusterHostBuilder::default()
+            .with_host_group("my-cluster")
+            .with_host_name("embedded")
+            .with_nats_client(Arc::new(scheduler_nats))
+            .with_host_builder(HostBuilder::new().with_artifacts(images))
+            .with_plugin(Arc::new(TracingLogger::default()))?
+            .with_plugin(Arc::new(NatsMessaging::new(data_nats)))?
+            .with_http_handler(Arc::new(http_server))
+            .with_artifact_cleaner(Duration::from_secs(3_600), Duration::from_secs(86_400))
+            .build()?;
+        Ok(run_cluster_host(cluster_host).await?)
+    };
+    let shutdown = program().await.unwrap();
+    let (id, address) = (shutdown.id().to_owned(), shutdown.host().http_address().unwrap());
+    let first = operator.hears(&id, "the first heartbeat", |_| true).await;
+    assert_eq!((&first["friendlyName"], &first["labels"]["hostgroup"]), (&json!("embedded"), &json!("my-cluster")));
+    operator.start(&id, "a", &gateway("app", "app.test", &registry.plain("test/bare-http:1"))).await.is("a", "RUNNING");
+    assert_eq!(Client::new(address, "app.test").get("/").send().await.status, 200);
+    shutdown.await.unwrap();
+    eventually("the last heartbeat", async || operator.heard(&id).pop()?.get("workloadCount").is_none().then_some(()))
+        .await;
+    assert!(!operator.is_heard_by(&id).await);
 }

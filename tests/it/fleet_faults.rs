@@ -34,7 +34,7 @@ async fn a_pull_that_takes_a_minute_delays_nobody() {
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options());
     let id = host.fleet_id();
-    operator.hears(id, "the first heartbeat", |_| true).await;
+    operator.knows(id).await;
     let slow = gateway("slow", "slow.test", &silent.image());
     let request = json!({"workloadId": "slow", "workload": slow});
     let starting = operator.command(id, "start", &request, START_WAIT);
@@ -72,7 +72,7 @@ async fn of_starts_at_once_one_wins() {
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options());
     let id = host.fleet_id();
-    operator.hears(id, "the first heartbeat", |_| true).await;
+    operator.knows(id).await;
     let workload = gateway("app", "app.test", &registry.plain("test/bare-http:1"));
     for _ in 0..5 {
         let both = futures::future::join_all((0..4).map(|_| operator.start(id, "a", &workload))).await;
@@ -97,7 +97,7 @@ async fn what_cannot_be_fetched_leaves_its_id_free_and_what_cannot_be_linked_sta
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options());
     let id = host.fleet_id();
-    operator.hears(id, "the first heartbeat", |_| true).await;
+    operator.knows(id).await;
     let missing = gateway("app", "app.test", &registry.plain("test/missing:1"));
     operator
         .start(id, "a", &missing)
@@ -132,7 +132,7 @@ async fn malformed_commands_are_answered_counted_and_logged() {
     let options = options().flag("--limit", "control_bytes_max=10000").flag("--limit", "control_commands_max=1");
     let host = Host::join(&server, options);
     let id = host.fleet_id();
-    operator.hears(id, "the first heartbeat", |_| true).await;
+    operator.knows(id).await;
     let deep = "[".repeat(5_000);
     let large = json!({"workloadId": "a", "workload": {"name": "x".repeat(10_000)}}).to_string();
     let cases: [(&str, &str, &str, &str); 10] = [
@@ -179,6 +179,7 @@ async fn a_host_outlives_its_server() {
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options());
     let id = host.fleet_id().to_owned();
+    operator.knows(&id).await;
     let running = gateway("app", "app.test", &registry.plain("test/bare-http:1"));
     operator.start(&id, "app", &running).await.is("app", "RUNNING");
     // A start is under way when the server goes; nobody waits for its answer any more.
@@ -217,6 +218,7 @@ async fn the_schedulers_connection_alone_is_lost() {
     let operator = Operator::connect(&server.url()).await;
     let host = Host::join(&server, options().flag("--scheduler-nats-url", &format!("nats://{}", proxy.address())));
     let id = host.fleet_id();
+    operator.knows(id).await;
     let images = ["test/probe-gateway:1", "test/probe-worker:1"].map(|name| registry.plain(name));
     operator.start(id, "gateway", &gateway("app", "app.test", &images[0])).await.is("gateway", "RUNNING");
     operator.start(id, "worker", &worker("work", "probe.work", &images[1])).await.is("worker", "RUNNING");
@@ -262,7 +264,7 @@ async fn a_host_waits_for_its_scheduler_and_says_for_whom() {
     let server = started.join().unwrap();
     assert!(host.log().contains("NATS cannot be reached yet; trying again"), "{}", host.log());
     let operator = Operator::connect(&server.url()).await;
-    eventually("a heartbeat", async || (!operator.heard(host.fleet_id()).is_empty()).then_some(())).await;
+    operator.knows(host.fleet_id()).await;
     let answer: Value = operator.heartbeat(host.fleet_id()).await;
     assert_eq!(answer["id"], host.fleet_id());
 }
