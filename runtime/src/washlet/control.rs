@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,6 +44,8 @@ pub(super) struct Control {
     pub(super) changed: Notify,
     /// Commands whose work goes on.
     pub(super) tasks: TaskTracker,
+    /// Those who listen for commands.
+    pub(super) listeners: TaskTracker,
     /// Nothing is started or stopped any more.
     pub(super) refusing: CancellationToken,
     /// Nothing is answered any more.
@@ -122,6 +124,7 @@ impl Control {
             client,
             changed: Notify::new(),
             tasks: TaskTracker::new(),
+            listeners: TaskTracker::new(),
             refusing: CancellationToken::new(),
             ended: CancellationToken::new(),
             ledger: Ledger::default(),
@@ -131,33 +134,44 @@ impl Control {
     }
 
     /// Answers starts until the host stops; then says so to those that were under way to it.
-    pub(super) async fn serve_starts(self: Arc<Self>, mut commands: Subscriber) {
-        while let Some(message) = next(&mut commands, &self.refusing).await {
-            self.start(message).await;
+    pub(super) async fn serve_starts(self: Arc<Self>, commands: Subscriber) {
+        let mut commands = Listening::new(commands, &self.refusing);
+        while let Some(message) = commands.next().await {
+            match commands.is_last_call() {
+                false => self.start(message).await,
+                true => self.refuse::<WorkloadStartRequest>(message).await,
+            }
         }
-        self.refuse_rest::<WorkloadStartRequest>(commands).await;
     }
 
     /// The same for stops.
-    pub(super) async fn serve_stops(self: Arc<Self>, mut commands: Subscriber) {
-        while let Some(message) = next(&mut commands, &self.refusing).await {
-            self.stop(message).await;
+    pub(super) async fn serve_stops(self: Arc<Self>, commands: Subscriber) {
+        let mut commands = Listening::new(commands, &self.refusing);
+        while let Some(message) = commands.next().await {
+            match commands.is_last_call() {
+                false => self.stop(message).await,
+                true => self.refuse::<WorkloadStopRequest>(message).await,
+            }
         }
-        self.refuse_rest::<WorkloadStopRequest>(commands).await;
     }
 
     /// Answers questions for a status, to the very end.
-    pub(super) async fn serve_statuses(self: Arc<Self>, mut commands: Subscriber) {
-        while let Some(message) = next(&mut commands, &self.ended).await {
-            let answer = match self.read::<WorkloadStatusRequest>(&message) {
-                Err(answer) => answer,
-                Ok((id, _)) => match self.ledger.find(&id) {
-                    Some(workload) => Answer { outcome: Outcome::Done, ..self.status(&id, &workload).await },
-                    None => Answer::new(id.as_str(), WorkloadState::NotFound, "", Outcome::Done),
-                },
-            };
-            self.answer::<WorkloadStatusRequest>(message, answer).await;
+    pub(super) async fn serve_statuses(self: Arc<Self>, commands: Subscriber) {
+        let mut commands = Listening::new(commands, &self.ended);
+        while let Some(message) = commands.next().await {
+            self.tell_status(message).await;
         }
+    }
+
+    async fn tell_status(&self, message: Message) {
+        let answer = match self.read::<WorkloadStatusRequest>(&message) {
+            Err(answer) => answer,
+            Ok((id, _)) => match self.ledger.find(&id) {
+                Some(workload) => Answer { outcome: Outcome::Done, ..self.status(&id, &workload).await },
+                None => Answer::new(id.as_str(), WorkloadState::NotFound, "", Outcome::Done),
+            },
+        };
+        self.answer::<WorkloadStatusRequest>(message, answer).await;
     }
 
     async fn status(&self, id: &WireId, workload: &WorkloadId) -> Answer {
@@ -257,16 +271,12 @@ impl Control {
         }
     }
 
-    async fn refuse_rest<C: Command>(&self, mut commands: Subscriber) {
-        // What fails here is a connection that is gone: then nothing comes any more.
-        let _ = commands.unsubscribe().await;
-        while let Some(message) = next(&mut commands, &self.ended).await {
-            let answer = match self.read::<C>(&message) {
-                Ok((id, _)) => Answer::error(id.as_str(), "the host is stopping", Outcome::Failed),
-                Err(answer) => answer,
-            };
-            self.answer::<C>(message, answer).await;
-        }
+    async fn refuse<C: Command>(&self, message: Message) {
+        let answer = match self.read::<C>(&message) {
+            Ok((id, _)) => Answer::error(id.as_str(), "the host is stopping", Outcome::Failed),
+            Err(answer) => answer,
+        };
+        self.answer::<C>(message, answer).await;
     }
 
     async fn answer<C: Command>(&self, message: Message, answer: Answer) {
@@ -289,12 +299,37 @@ impl Control {
     }
 }
 
-/// The next message, unless `until` comes first.
-pub(super) async fn next(messages: &mut Subscriber, until: &CancellationToken) -> Option<Message> {
-    tokio::select! {
-        biased;
-        () = until.cancelled() => None,
-        message = messages.next() => message,
+/// Somebody who listens for messages until a sign, and then deals with those that were on their way already.
+pub(super) struct Listening<'c> {
+    messages: Subscriber,
+    until: &'c CancellationToken,
+    /// When the last ones must have come; from the sign on.
+    last_call: Option<Instant>,
+}
+
+impl<'c> Listening<'c> {
+    pub(super) fn new(messages: Subscriber, until: &'c CancellationToken) -> Self {
+        Self { messages, until, last_call: None }
+    }
+
+    /// Whether the sign was given.
+    fn is_last_call(&self) -> bool {
+        self.last_call.is_some()
+    }
+
+    /// The next message; `None` once there will be no more.
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        if self.last_call.is_none() {
+            tokio::select! {
+                biased;
+                () = self.until.cancelled() => {}
+                message = self.messages.next() => return message,
+            }
+            // What fails here is a connection that is gone: then nothing comes any more.
+            self.messages.drain().await.ok()?;
+        }
+        let until = *self.last_call.get_or_insert_with(|| Instant::now() + REPLY_TIMEOUT);
+        timeout_at(until, self.messages.next()).await.ok()?
     }
 }
 

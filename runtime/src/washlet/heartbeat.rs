@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use async_nats::{Subscriber, connection::State};
+use async_nats::{Message, Subscriber, connection::State};
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::{
-    control::{Control, next},
+    control::{Control, Listening},
     json::{self, Timestamp},
     machine::{Facts, Load, Machine},
     messages::{HostHeartbeat, WitInterface},
@@ -180,12 +180,17 @@ impl Pulse {
     }
 
     /// Answers those who ask for a heartbeat.
-    pub(super) async fn serve(self: Arc<Self>, mut questions: Subscriber) {
-        while let Some(question) = next(&mut questions, &self.control.ended).await {
-            self.control.metrics.command("heartbeat", Outcome::Done);
-            let answer = self.message().await;
-            self.control.reply(question, answer).await;
+    pub(super) async fn serve(self: Arc<Self>, questions: Subscriber) {
+        let mut questions = Listening::new(questions, &self.control.ended);
+        while let Some(question) = questions.next().await {
+            self.tell(question).await;
         }
+    }
+
+    async fn tell(&self, question: Message) {
+        self.control.metrics.command("heartbeat", Outcome::Done);
+        let answer = self.message().await;
+        self.control.reply(question, answer).await;
     }
 
     async fn message(&self) -> Vec<u8> {

@@ -49,10 +49,10 @@ pub async fn run_cluster_host(cluster: ClusterHost) -> Result<ClusterShutdown, C
     let stops = listen(format!("runtime.host.{id}.workload.stop")).await?;
     let statuses = listen(format!("runtime.host.{id}.workload.status")).await?;
     let questions = listen(format!("runtime.host.{id}.heartbeat")).await?;
-    tokio::spawn(control.clone().serve_starts(starts));
-    tokio::spawn(control.clone().serve_stops(stops));
-    tokio::spawn(control.clone().serve_statuses(statuses));
-    tokio::spawn(pulse.clone().serve(questions));
+    control.listeners.spawn(control.clone().serve_starts(starts));
+    control.listeners.spawn(control.clone().serve_stops(stops));
+    control.listeners.spawn(control.clone().serve_statuses(statuses));
+    control.listeners.spawn(pulse.clone().serve(questions));
     // On one connection the server sees the subscriptions before the heartbeat that makes the host known.
     let beating = tokio::spawn(pulse.clone().beat());
     tracing::info!(id, name, group, "host of a fleet: waiting for commands");
@@ -109,6 +109,8 @@ impl ClusterShutdown {
         let _ = timeout_at(replied.min(until), control.tasks.wait()).await;
         pulse.publish().await;
         control.ended.cancel();
+        control.listeners.close();
+        let _ = timeout(goodbye / 4, control.listeners.wait()).await;
         let left = until.saturating_duration_since(Instant::now());
         if timeout(left.max(goodbye / 4), control.client.flush()).await.is_err() {
             tracing::warn!("the last heartbeat may not have reached the scheduler");
