@@ -132,3 +132,16 @@ fn check_layer(bytes: &[u8], place: &SourcePlace, path: &str) -> Result<(), Depl
         _ => Err(DeployError::NotWasm { place, path }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a control plane commands has no folder: not that of the manifests, and not the one in which the host runs.
+    #[tokio::test]
+    async fn a_command_names_no_file_of_the_host() {
+        let place = SourcePlace::outside_files("command start-1, component gateway");
+        let error = read_beside(Path::new("Cargo.toml"), &place, u64::MAX).await.unwrap_err().to_string();
+        assert!(error.starts_with("command start-1, component gateway: an image of file: cannot be used"), "{error}");
+    }
+}

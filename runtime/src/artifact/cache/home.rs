@@ -24,7 +24,7 @@ const PREFIX: &str = "roadstead-images-";
 /// The file in such a folder on which its host holds a lock.
 const LOCK_FILE: &str = "in-use";
 /// Entries beside a new folder that are looked at for folders of hosts that are gone.
-const SWEPT_MAX: usize = 10_000;
+const SWEPT_MAX: usize = 2_000;
 
 /// The cache of one host.
 pub(in crate::artifact) struct CacheHome {
