@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -70,7 +70,12 @@ struct AdminState {
     host: Arc<Host>,
     deployed: AtomicBool,
     draining: AtomicBool,
+    /// Tells what does not keep the host from serving, but an operator should know.
+    notice: OnceLock<Notice>,
 }
+
+/// What is to be said besides, at the moment of the question.
+type Notice = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 impl AdminServer {
     /// Listens and answers from `host`.
@@ -81,7 +86,12 @@ impl AdminServer {
     async fn bounded(at: ListenAt, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
         let listener = at.listen()?;
         let address = listener.local_addr().map_err(AdminError::Address)?;
-        let state = Arc::new(AdminState { host, deployed: AtomicBool::new(false), draining: AtomicBool::new(false) });
+        let state = Arc::new(AdminState {
+            host,
+            deployed: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            notice: OnceLock::new(),
+        });
         tokio::spawn(accept(listener, state.clone(), bounds));
         Ok(Self { address, state })
     }
@@ -94,6 +104,11 @@ impl AdminServer {
     /// All manifests have been dealt with.
     pub(crate) fn set_deployed(&self) {
         self.state.deployed.store(true, Ordering::Relaxed);
+    }
+
+    /// `/readyz` says what `notice` tells as well, whatever the answer is.
+    pub(crate) fn set_notice(&self, notice: impl Fn() -> Option<&'static str> + Send + Sync + 'static) {
+        let _ = self.state.notice.set(Box::new(notice));
     }
 
     /// The host stops: balancers are to send no further requests.
@@ -161,10 +176,12 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
     if !state.deployed.load(Ordering::Relaxed) {
         reasons.push("workloads are being started".into());
     }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if reasons.is_empty() {
-        return text(StatusCode::OK, "ready\n");
+        reasons.push("ready".into());
     }
-    text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    reasons.extend(state.notice.get().and_then(|notice| notice()).map(str::to_owned));
+    text(status, reasons.join("\n") + "\n")
 }
 
 fn metrics(state: &AdminState) -> Response<Full<Bytes>> {

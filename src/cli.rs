@@ -5,11 +5,14 @@ mod compile_child;
 mod component_cache;
 mod gpu;
 mod health;
+mod host;
 mod images;
 mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod process;
+mod proxies;
 mod registry;
 mod run;
 mod sockets;
@@ -32,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
+  roadstead host --host-group edge --http-addr 0.0.0.0:80 --scheduler-nats-url nats://nats:4222
   roadstead validate app.yaml            print every problem of a manifest
   roadstead compile app.yaml             compile components before they are needed
   roadstead push gateway.wasm ghcr.io/org/gateway:0.3.0
@@ -39,12 +43,14 @@ Examples:
 
 Exit codes:
   0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
-  More of `run`: roadstead run --help";
+  More of a command: roadstead run --help, roadstead host --help";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the workloads of manifest files on this machine.
     Run(Box<run::RunArguments>),
+    /// Join a fleet: run what a scheduler sends over NATS.
+    Host(Box<host::HostArguments>),
     /// Check manifest files and print all their problems.
     Validate(validate::ValidateArguments),
     /// Compile components into the cache that hosts start from.
@@ -69,6 +75,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::main(*arguments),
+        Command::Host(arguments) => host::main(*arguments),
         Command::Validate(arguments) => validate::main(&arguments),
         Command::Compile(arguments) => compile::main(&arguments),
         Command::Pull(arguments) => images::pull(&arguments),

@@ -53,9 +53,16 @@ pub mod plugin {
     /// `wasmcloud:messaging`.
     pub mod wasmcloud_messaging {
         pub use roadstead_plugins::wasmcloud_messaging::{
-            ConnectError, Messaging, NatsMessaging, TenantSubjects, connect_nats,
+            ConnectError, Messaging, NatsMessaging, NatsServer, TenantSubjects, connect_nats, connect_scheduler,
         };
     }
+}
+
+/// Hosts of a fleet, which a scheduler drives over NATS.
+pub mod washlet {
+    pub use roadstead_runtime::washlet::{
+        AfterExit, ClusterError, ClusterHost, ClusterHostBuilder, ClusterShutdown, Exit, Restarts, run_cluster_host,
+    };
 }
 
 /// Manifests, limits and the types that they are made of.
@@ -65,3 +72,8 @@ pub use roadstead_config as config;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
+
+/// The program of docs/fleet.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/fleet.md")]
+struct Fleet;

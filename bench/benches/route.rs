@@ -55,6 +55,8 @@ impl Shape {
         TriggerBinding {
             owner: WorkloadId { namespace: "bench".parse().unwrap(), name: format!("app-{host}").parse().unwrap() },
             host: HostPattern::Exact(host_name(host)),
+            aliases: Vec::new(),
+            is_shared: false,
             paths: paths.collect(),
             timeout: Duration::from_secs(10),
             limits: RequestLimits::default(),

@@ -304,6 +304,11 @@ limits! {
     gpu_submits_in_flight_max = 2 Count;
     /// Crashes and standstills of the GPU process by one workload until it gets no GPU any more.
     gpu_crashes_max = 3 Count;
+    /// Size of a command that a fleet's scheduler sends.
+    control_bytes_max = 1_048_576 Bytes;
+    /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused
+    /// at once.
+    control_commands_max = 512 Count;
     /// Workloads of one host.
     workloads_max = 10_000 Count;
     /// Size of a manifest file.

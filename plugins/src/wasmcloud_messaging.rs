@@ -28,14 +28,14 @@ use roadstead_config::{
     messaging::{ConsumerGroup, KEYS, MessagingConfig},
 };
 use roadstead_runtime::{
-    BoundState, ComponentHandle, InstanceState, PluginError, WorkloadId,
+    BoundState, ComponentHandle, InstanceState, PluginError,
     plugin::{Activation, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
 };
 use wasmtime::component::{HasSelf, Linker};
 
 pub use broker::{Broker, BrokerError, Delivery, Headers, Message, Requester, Subscription};
 pub use in_process::InProcessBroker;
-pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, connect_nats};
+pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, NatsServer, connect_nats, connect_scheduler};
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
@@ -57,7 +57,7 @@ enum Brokers {
     /// All tenants' through one broker.
     Shared(Arc<dyn Broker>),
     /// Each tenant's over a connection of its own.
-    Accounts(NatsAccounts),
+    Accounts(Box<NatsAccounts>),
 }
 
 /// Which subjects a workload may send to whose manifest has no `publish`.
@@ -137,8 +137,16 @@ impl Messaging {
     /// # Errors
     /// When the server refuses the connection.
     pub async fn nats(url: &str) -> Result<Self, ConnectError> {
+        Self::nats_at(&NatsServer::at(url)).await
+    }
+
+    /// The same with TLS and credentials.
+    ///
+    /// # Errors
+    /// When the server refuses the connection, or a file cannot be used.
+    pub async fn nats_at(server: &NatsServer) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-        let broker = NatsBroker::connect(url, &metrics).await?;
+        let broker = NatsBroker::connect(server, &metrics).await?;
         Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics)))
     }
 
@@ -149,9 +157,17 @@ impl Messaging {
     /// # Errors
     /// When `url` is no address.
     pub fn nats_accounts(url: &str, folder: PathBuf) -> Result<Self, ConnectError> {
+        Self::nats_accounts_at(&NatsServer::at(url), folder)
+    }
+
+    /// The same with TLS. Credentials of the host's own are not used.
+    ///
+    /// # Errors
+    /// When its URL is no address.
+    pub fn nats_accounts_at(server: &NatsServer, folder: PathBuf) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-        let accounts = NatsAccounts::new(url, folder, metrics.clone())?;
-        Ok(Self::over(Brokers::Accounts(accounts), Some(metrics)))
+        let accounts = NatsAccounts::new(server, folder, metrics.clone())?;
+        Ok(Self::over(Brokers::Accounts(Box::new(accounts)), Some(metrics)))
     }
 
     /// Says where workloads may send whose manifest does not.
@@ -241,7 +257,7 @@ impl HostPlugin for Messaging {
         if !handles {
             return Ok(None);
         }
-        let group = queue_group(&bound.config.consumer_group, component.workload(), component.name().as_str());
+        let group = queue_group(&bound.config.consumer_group, &component);
         let mut intake = Intake::new(component, bound.clone())?;
         for pattern in &bound.config.subscriptions {
             let subscribed = bound.broker.subscribe(pattern, group.as_ref(), &bound.limits, &bound.metrics.waiting);
@@ -277,10 +293,13 @@ fn merged_config(binding: &ComponentBinding<'_>) -> BTreeMap<String, String> {
 }
 
 /// The group in which a component's replicas share messages: named after the deployment, never after a replica.
-fn queue_group(asked: &ConsumerGroup, workload: &WorkloadId, component: &str) -> Option<QueueGroup> {
+fn queue_group(asked: &ConsumerGroup, component: &ComponentHandle) -> Option<QueueGroup> {
     match asked {
         ConsumerGroup::Broadcast => None,
         ConsumerGroup::Named(group) => Some(group.clone()),
-        ConsumerGroup::Default => format!("{}.{}.{component}", workload.namespace, workload.name).parse().ok(),
+        ConsumerGroup::Default => {
+            let namespace = &component.workload().namespace;
+            format!("{namespace}.{}.{}", component.deployment(), component.name()).parse().ok()
+        }
     }
 }

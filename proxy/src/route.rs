@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     fmt,
     num::NonZeroU64,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,7 +46,8 @@ struct Shared {
 /// What one owner has bound.
 #[derive(Clone)]
 struct Claim {
-    host: HostPattern,
+    owner: WorkloadId,
+    hosts: Vec<HostPattern>,
     paths: Vec<PathMatch>,
     /// What the owner has used of its limits.
     share: Option<Arc<Share>>,
@@ -59,12 +63,41 @@ struct Table {
 #[derive(Clone)]
 struct Host {
     namespace: Namespace,
-    paths: Trie<Arc<Route>>,
+    paths: Trie<Arc<Place>>,
+}
+
+/// Who answers at one host and path: one owner, or several that share it.
+struct Place {
+    /// At least one.
+    routes: Vec<Arc<Route>>,
+    /// Whose turn it is, of several.
+    turn: AtomicUsize,
+}
+
+impl Place {
+    /// Requests go to each owner in turn that has a replica.
+    fn route(&self) -> Option<&Arc<Route>> {
+        let [_, _, ..] = self.routes.as_slice() else { return self.routes.first() };
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.routes.len();
+        let in_turn = || self.routes.iter().cycle().skip(first).take(self.routes.len());
+        in_turn().find(|route| route.target.is_some()).or_else(|| in_turn().next())
+    }
+
+    /// The same place without what `owner` has there.
+    fn without(&self, owner: &WorkloadId) -> Vec<Arc<Route>> {
+        self.routes.iter().filter(|route| route.owner != *owner).cloned().collect()
+    }
+
+    fn of(routes: Vec<Arc<Route>>) -> Option<Arc<Self>> {
+        (!routes.is_empty()).then(|| Arc::new(Self { routes, turn: AtomicUsize::new(0) }))
+    }
 }
 
 /// Where a request goes.
 pub(crate) struct Route {
     pub(crate) owner: WorkloadId,
+    /// Others of its namespace may be at the same place.
+    is_shared: bool,
     pub(crate) timeout: Duration,
     /// Size of a request's body, where the trigger names one.
     pub(crate) body_bytes_max: Option<u64>,
@@ -88,7 +121,7 @@ impl DynamicRouter {
         let hosts = table.hosts.find(labels(host));
         let host = hosts.exact.or(hosts.shorter_prefix)?;
         let paths = host.paths.find(exact_segments(path));
-        paths.exact.or(paths.prefix).cloned()
+        paths.exact.or(paths.prefix)?.route().cloned()
     }
 
     /// The namespace that a host belongs to.
@@ -116,7 +149,9 @@ impl DynamicRouter {
         if let Some(claim) = owners.get(&binding.owner) {
             table.remove(claim);
         }
-        let TriggerBinding { owner, host, paths, timeout, limits, target, certificate: _ } = binding;
+        let TriggerBinding { owner, host, aliases, is_shared, paths, timeout, limits, target, certificate: _ } =
+            binding;
+        let hosts: Vec<HostPattern> = std::iter::once(host).chain(aliases).collect();
         let body_bytes_max = limits.body_bytes.map(NonZeroU64::get);
         // What is counted, and goes on where it is.
         let limits = RequestLimits { body_bytes: None, ..limits };
@@ -128,18 +163,19 @@ impl DynamicRouter {
         let route = Arc::new(Route {
             metrics: metrics_of_owner,
             owner: owner.clone(),
+            is_shared,
             timeout,
             body_bytes_max,
             admission,
             target,
         });
-        if let Err(error) = table.insert(&host, &paths, &route) {
+        if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
             if !owners.contains_key(&owner) {
                 metrics.forget(&owner);
             }
             return Err(error);
         }
-        owners.insert(owner, Claim { host, paths, share });
+        owners.insert(owner.clone(), Claim { owner, hosts, paths, share });
         self.shared.table.store(Arc::new(table));
         Ok(())
     }
@@ -167,17 +203,14 @@ impl Table {
             for path in paths {
                 let (segments, reach) = path_place(path);
                 host.paths.update(segments, reach, |slot| {
-                    match slot.as_ref().filter(|it| it.owner != route.owner) {
-                        Some(taken) => Err(BindError::RouteTaken {
-                            host: pattern.clone(),
-                            path: path.clone(),
-                            owner: taken.owner.clone(),
-                        }),
-                        None => {
-                            *slot = Some(route.clone());
-                            Ok(())
-                        }
+                    let mut routes = slot.as_ref().map(|place| place.without(&route.owner)).unwrap_or_default();
+                    if let Some(taken) = routes.iter().find(|other| !(other.is_shared && route.is_shared)) {
+                        let (host, path, owner) = (pattern.clone(), path.clone(), taken.owner.clone());
+                        return Err(BindError::RouteTaken { host, path, owner });
                     }
+                    routes.push(route.clone());
+                    *slot = Place::of(routes);
+                    Ok(())
                 })?;
             }
             Ok(())
@@ -200,16 +233,20 @@ impl Table {
     }
 
     fn remove(&mut self, claim: &Claim) {
-        self.hosts.update(pattern_labels(&claim.host), pattern_reach(&claim.host), |slot| {
-            let Some(host) = slot.as_mut().map(Arc::make_mut) else { return };
-            for path in &claim.paths {
-                let (segments, reach) = path_place(path);
-                host.paths.update(segments, reach, |slot| *slot = None);
-            }
-            if host.paths.is_empty() {
-                *slot = None;
-            }
-        });
+        for pattern in &claim.hosts {
+            self.hosts.update(pattern_labels(pattern), pattern_reach(pattern), |slot| {
+                let Some(host) = slot.as_mut().map(Arc::make_mut) else { return };
+                for path in &claim.paths {
+                    let (segments, reach) = path_place(path);
+                    host.paths.update(segments, reach, |slot| {
+                        *slot = slot.as_ref().and_then(|place| Place::of(place.without(&claim.owner)));
+                    });
+                }
+                if host.paths.is_empty() {
+                    *slot = None;
+                }
+            });
+        }
     }
 }
 
@@ -260,13 +297,19 @@ mod tests {
 
         /// `owner` is `namespace/name`; a path is a prefix unless it begins with `=`.
         fn bind(&self, owner: &str, host: &str, paths: &[&str]) -> Result<(), String> {
+            self.bind_as(owner, &[host], paths, false)
+        }
+
+        fn bind_as(&self, owner: &str, hosts: &[&str], paths: &[&str], is_shared: bool) -> Result<(), String> {
             let path = |text: &&str| match text.strip_prefix('=') {
                 Some(text) => PathMatch { path: text.parse().unwrap(), kind: PathMatchKind::Exact },
                 None => PathMatch { path: text.parse().unwrap(), kind: PathMatchKind::Prefix },
             };
             let binding = TriggerBinding {
                 owner: id(owner),
-                host: host.parse().unwrap(),
+                host: hosts[0].parse().unwrap(),
+                aliases: hosts[1..].iter().map(|host| host.parse().unwrap()).collect(),
+                is_shared,
                 paths: paths.iter().map(path).collect(),
                 timeout: Duration::from_secs(1),
                 limits: RequestLimits::default(),
@@ -362,6 +405,30 @@ mod tests {
         assert_eq!((bench.find("h.test", "/two"), bench.find("other.test", "/two")), ("-".into(), "a/two".into()));
         bench.router.unbind(&id("a/one"), &bench.metrics);
         bench.router.unbind(&id("a/two"), &bench.metrics);
+        assert!(bench.router.is_empty());
+    }
+
+    #[test]
+    fn replicas_share_their_routes_and_take_turns() {
+        let bench = Bench::new();
+        let hosts = ["h.test", "svc.ns", "svc.ns.svc"];
+        bench.bind_as("a/app-1", &hosts, &["/"], true).unwrap();
+        bench.bind_as("a/app-2", &hosts, &["/"], true).unwrap();
+        for host in hosts {
+            let mut found = [bench.find(host, "/x"), bench.find(host, "/x")];
+            found.sort();
+            assert_eq!(found, ["a/app-1", "a/app-2"], "{host}");
+        }
+        bench.bind("a/other", "svc.ns", &["/"]).unwrap_err();
+        bench.bind_as("b/app-3", &["h.test"], &["/"], true).unwrap_err();
+        // All or nothing, over all hosts.
+        bench.bind("a/sole", "sole.test", &["/"]).unwrap();
+        bench.bind_as("a/app-4", &["new.test", "sole.test"], &["/"], true).unwrap_err();
+        assert_eq!(bench.find("new.test", "/"), "-");
+        bench.router.unbind(&id("a/app-1"), &bench.metrics);
+        assert_eq!((bench.find("svc.ns", "/"), bench.find("svc.ns", "/")), ("a/app-2".into(), "a/app-2".into()));
+        bench.router.unbind(&id("a/app-2"), &bench.metrics);
+        bench.router.unbind(&id("a/sole"), &bench.metrics);
         assert!(bench.router.is_empty());
     }
 

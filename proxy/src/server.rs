@@ -65,20 +65,7 @@ impl HttpServer {
     /// [`HandlerError::Listen`] when the address cannot be taken, or the socket is none that listens.
     pub async fn listening(router: DynamicRouter, at: ListenAt) -> Result<Self, HandlerError> {
         let claimed = at.take().map_err(listen_error)?;
-        Ok(Self {
-            router,
-            address: claimed.address,
-            socket: Mutex::new(Some(claimed)),
-            tls_address: None,
-            tls_socket: Mutex::new(None),
-            tls_files: Mutex::new(None),
-            held: false,
-            metrics: Arc::new(Metrics::new()?),
-            lifecycle: Arc::new(Lifecycle::new()),
-            proxies: TrustedProxies::default(),
-            proxy_protocol: false,
-            started: OnceLock::new(),
-        })
+        Self::over(router, claimed.address, Some(claimed))
     }
 
     /// Takes a further address, for TLS; port 0 takes a free one. The files are read when the server is started.
@@ -99,6 +86,38 @@ impl HttpServer {
         self.tls_socket = Mutex::new(Some(claimed));
         self.tls_files = Mutex::new(Some(files));
         Ok(self)
+    }
+
+    /// Takes one address alone, for TLS; port 0 takes a free one. Nothing is answered without TLS.
+    ///
+    /// # Errors
+    /// [`HandlerError::Listen`] when the address cannot be taken.
+    pub async fn tls_only(router: DynamicRouter, address: SocketAddr, files: TlsFiles) -> Result<Self, HandlerError> {
+        let claimed = ListenAt::Address(address).take().map_err(listen_error)?;
+        let server = Self::over(router, claimed.address, None)?;
+        Ok(Self {
+            tls_address: Some(claimed.address),
+            tls_socket: Mutex::new(Some(claimed)),
+            tls_files: Mutex::new(Some(files)),
+            ..server
+        })
+    }
+
+    fn over(router: DynamicRouter, address: SocketAddr, socket: Option<Claimed>) -> Result<Self, HandlerError> {
+        Ok(Self {
+            router,
+            address,
+            socket: Mutex::new(socket),
+            tls_address: None,
+            tls_socket: Mutex::new(None),
+            tls_files: Mutex::new(None),
+            held: false,
+            metrics: Arc::new(Metrics::new()?),
+            lifecycle: Arc::new(Lifecycle::new()),
+            proxies: TrustedProxies::default(),
+            proxy_protocol: false,
+            started: OnceLock::new(),
+        })
     }
 
     /// Accepts no connection before [`HttpServer::open`], though it is started. For a host that takes the place of

@@ -68,6 +68,11 @@ impl ComponentHandle {
         &self.plan.workload
     }
 
+    /// What all replicas of the workload on all hosts have in common as their name.
+    pub fn deployment(&self) -> &ResourceName {
+        &self.plan.deployment
+    }
+
     /// The component's name in its workload.
     pub fn name(&self) -> &ResourceName {
         &self.plan.name

@@ -78,6 +78,10 @@ pub struct TriggerBinding {
     /// Who claims the routes. A later binding of the same owner replaces this one whole.
     pub owner: WorkloadId,
     pub host: HostPattern,
+    /// Further hosts, with the same paths; of its certificate they have nothing.
+    pub aliases: Vec<HostPattern>,
+    /// Others of the same namespace whose bindings say the same may have the same routes: requests go to each in turn.
+    pub is_shared: bool,
     pub paths: Vec<PathMatch>,
     /// Bound of the whole exchange.
     pub timeout: Duration,

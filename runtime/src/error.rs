@@ -194,6 +194,27 @@ pub enum DeployError {
     TooManyWorkloads { max: u64 },
     #[error("workload {0} already exists")]
     Exists(WorkloadId),
+    #[error("workload {0} already exists: it is being stopped; start it again when that is done")]
+    Leaving(WorkloadId),
+    #[error("the workload was stopped before it ran")]
+    Stopped,
+    #[error("the host is stopping and starts nothing any more")]
+    HostStopping,
+}
+
+impl DeployError {
+    /// Whether the bytes of a component could not be had, or were none of a component: nothing of the workload has
+    /// come to be then.
+    pub(crate) fn is_fetch(&self) -> bool {
+        matches!(
+            self,
+            Self::Image { .. }
+                | Self::Read { .. }
+                | Self::TooLarge { .. }
+                | Self::NotWasm { .. }
+                | Self::CoreModule { .. }
+        )
+    }
 }
 
 fn declare(import: &InterfaceName) -> String {

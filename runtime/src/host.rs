@@ -4,10 +4,20 @@
 //! be made leaves what was serving as it was.
 
 mod builder;
+pub(crate) mod deploy;
 mod request;
 mod status;
+mod turns;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, sync::PoisonError, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use prometheus::Registry;
@@ -21,12 +31,12 @@ pub use status::{
 };
 
 use crate::{
-    DeployError, HostHandler, TriggerBinding, WorkloadId,
-    dispatch::Dispatch,
+    HostHandler, WorkloadId,
     engine::EngineWithClock,
-    support,
     workload::{Foundry, Workload},
 };
+use deploy::Begun;
+use turns::{Attempt, Turns};
 
 /// What can be asked of a host, by a program that embeds it or by a control plane.
 #[async_trait]
@@ -34,13 +44,15 @@ pub trait HostApi: Send + Sync {
     /// Who the host is and what it holds.
     async fn heartbeat(&self) -> HostStatus;
 
-    /// Starts a workload; an error when one of this name is there.
+    /// Starts a workload; an error when one of this name is there, also one that starts or stops just now. What could
+    /// not be fetched leaves the name free; any other failure is kept, as a state, until the workload is stopped.
     async fn workload_start(&self, request: WorkloadRequest) -> WorkloadStatus;
 
     /// The state of a workload; [`WorkloadState::NotFound`] for one that is not there.
     async fn workload_status(&self, id: &WorkloadId) -> WorkloadStatus;
 
-    /// Stops a workload and forgets it.
+    /// Stops a workload and forgets it; an attempt to start it that is under way ends. Returns when its work is done or
+    /// cut off, and at once where somebody else is stopping it already.
     async fn workload_stop(&self, id: &WorkloadId) -> WorkloadStatus;
 }
 
@@ -52,8 +64,10 @@ pub struct Host {
     foundry: Foundry,
     handler: Option<Arc<dyn HostHandler>>,
     workloads: std::sync::Mutex<BTreeMap<WorkloadId, Entry>>,
-    /// Deployments happen one at a time; status and requests do not wait for them.
-    deploying: tokio::sync::Mutex<()>,
+    /// What happens to one workload happens one after the other; others do not wait for it.
+    turns: Turns,
+    /// Nothing is started any more.
+    stopping: AtomicBool,
     started: Instant,
     _engine: EngineWithClock,
 }
@@ -65,6 +79,8 @@ struct Entry {
     /// Why the state is an error; for a replaced workload, why its successor did not come to be.
     reason: Option<String>,
     running: Option<Arc<Workload>>,
+    /// Ends the attempt to start it that is under way; and tells this entry from one that came after it.
+    attempt: Attempt,
 }
 
 impl Host {
@@ -91,8 +107,12 @@ impl Host {
     /// Starts a workload, or replaces the one of its name. On failure what ran before goes on running, and the
     /// status says so.
     pub async fn workload_apply(&self, request: WorkloadRequest) -> WorkloadStatus {
-        let _turn = self.deploying.lock().await;
-        self.deploy(request).await
+        let turn = self.turns.of(&request.id);
+        let _turn = turn.lock().await;
+        match self.enter(&request) {
+            Ok(attempt) => self.deploy(request, attempt).await,
+            Err(error) => self.refused(&request, &error),
+        }
     }
 
     /// Notes that a workload cannot be started for a reason that lies outside of the host, such as a secret that is not
@@ -102,15 +122,14 @@ impl Host {
         request: WorkloadRequest,
         reason: &(dyn std::error::Error + Sync),
     ) -> WorkloadStatus {
-        let _turn = self.deploying.lock().await;
-        let (id, request) = (request.id.clone(), Arc::new(request));
-        if let Err(error) = self.make_room(&id, &request) {
-            return WorkloadStatus::failed(&id, &request, error_text(&error));
-        }
-        let still_serving = self.entries().get(&id).is_some_and(|entry| entry.running.is_some());
-        self.note_failure(&id, reason, still_serving);
+        let turn = self.turns.of(&request.id);
+        let _turn = turn.lock().await;
+        let status = match self.enter(&request) {
+            Ok(attempt) => self.note_failure(&request, error_text(reason), &attempt),
+            Err(error) => self.refused(&request, &error),
+        };
         self.count_states();
-        self.status_of(&id)
+        status
     }
 
     /// Why the host cannot do its work just now, one reason for each part; empty when it can.
@@ -121,10 +140,19 @@ impl Host {
         plugins.chain(handler.map(str::to_owned)).collect()
     }
 
+    /// Starts no workload any more, and ends the attempts that are under way. What runs goes on.
+    pub fn refuse_starts(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for entry in self.entries().values() {
+            entry.attempt.cancel();
+        }
+    }
+
     /// Ends all: no new connection, requests under way finish within `limit`, then workloads and plugins stop.
     /// Returns how many requests were cut off.
     pub async fn stop(&self, limit: Duration) -> usize {
         let until = Instant::now() + limit;
+        self.refuse_starts();
         let cut_off = match &self.handler {
             Some(handler) => handler.drain(limit).await,
             None => 0,
@@ -139,128 +167,6 @@ impl Host {
         cut_off
     }
 
-    async fn deploy(&self, request: WorkloadRequest) -> WorkloadStatus {
-        let id = request.id.clone();
-        let request = Arc::new(request);
-        let previous = self.entries().get(&id).and_then(|entry| entry.running.clone());
-        if let Err(error) = self.make_room(&id, &request) {
-            // It has no entry in which `/status` could show it.
-            let text = error_text(&error);
-            tracing::error!(namespace = %id.namespace, workload = %id.name, "workload failed: {text}");
-            return WorkloadStatus::failed(&id, &request, text);
-        }
-        self.count_states();
-        for warning in support::warnings(&request, self.https_address().is_some()) {
-            tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
-        }
-        let result = self.start(&request).await;
-        match result {
-            Ok(workload) => {
-                self.set(&id, |entry| {
-                    entry.request = request.clone();
-                    entry.state = WorkloadState::Running;
-                    entry.reason = None;
-                    entry.running = Some(workload);
-                });
-                tracing::info!(namespace = %id.namespace, workload = %id.name, "workload running");
-                if let Some(previous) = previous {
-                    let limit = self.drain_timeout();
-                    tokio::spawn(async move { previous.stop(limit).await });
-                }
-            }
-            Err(error) => self.note_failure(&id, &error, previous.is_some()),
-        }
-        self.count_states();
-        self.status_of(&id)
-    }
-
-    /// Enters a new workload as starting, if there is room for it.
-    fn make_room(&self, id: &WorkloadId, request: &Arc<WorkloadRequest>) -> Result<(), DeployError> {
-        let mut entries = self.entries();
-        let max = self.limits.workloads_max;
-        if !entries.contains_key(id) && entries.len() as u64 >= max {
-            return Err(DeployError::TooManyWorkloads { max });
-        }
-        entries.entry(id.clone()).or_insert_with(|| Entry {
-            request: request.clone(),
-            state: WorkloadState::Starting,
-            reason: None,
-            running: None,
-        });
-        Ok(())
-    }
-
-    fn note_failure(&self, id: &WorkloadId, error: &dyn std::error::Error, still_serving: bool) {
-        let text = error_text(error);
-        tracing::error!(namespace = %id.namespace, workload = %id.name, still_serving, "workload failed: {text}");
-        self.set(id, |entry| {
-            entry.reason = Some(text);
-            if !still_serving {
-                entry.state = WorkloadState::Error;
-            }
-        });
-    }
-
-    /// Builds a workload and lets requests and messages at it, in an order in which a failure can be undone.
-    async fn start(&self, request: &WorkloadRequest) -> Result<Arc<Workload>, DeployError> {
-        let WorkloadRequest { id, spec, replicas, place, trigger, registry_credentials, .. } = request;
-        let workload = Arc::new(self.foundry.build(id, spec, *replicas, registry_credentials).await?);
-        let target = match trigger {
-            Some(_) => Some(workload.http_target(place)?),
-            None => None,
-        };
-        if *replicas > 0
-            && let Err(error) = workload.activate(&self.foundry.plugins, place).await
-        {
-            workload.stop(self.drain_timeout()).await;
-            return Err(error);
-        }
-        let bound = match trigger {
-            Some(trigger) => self.bind_routes(id, trigger, target.filter(|_| *replicas > 0).map(|t| t as _)),
-            None => {
-                self.unbind_routes(id);
-                Ok(())
-            }
-        };
-        if let Err(error) = bound {
-            workload.stop(self.drain_timeout()).await;
-            return Err(error);
-        }
-        if *replicas > 0 {
-            workload.fill_pools();
-        }
-        Ok(workload)
-    }
-
-    fn bind_routes(
-        &self,
-        id: &WorkloadId,
-        trigger: &TriggerSpec,
-        target: Option<Arc<dyn Dispatch>>,
-    ) -> Result<(), DeployError> {
-        let Some(handler) = &self.handler else {
-            return Err(DeployError::Unsupported {
-                place: trigger.place.clone(),
-                feature: "an HTTP trigger",
-                reason: "this host has no HTTP address; start it with --http-addr",
-            });
-        };
-        let max = self.limits.trigger_body_bytes_max;
-        if let Some(found) = trigger.limits.body_bytes.map(NonZeroU64::get).filter(|found| *found > max) {
-            return Err(DeployError::TriggerBody { place: trigger.place.clone(), found, max });
-        }
-        let binding = TriggerBinding {
-            owner: id.clone(),
-            host: trigger.host.clone(),
-            paths: trigger.paths.clone(),
-            timeout: trigger.timeout,
-            limits: trigger.limits,
-            certificate: trigger.certificate.clone(),
-            target,
-        };
-        handler.bind(binding).map_err(|source| DeployError::Route { place: trigger.place.clone(), source })
-    }
-
     fn unbind_routes(&self, id: &WorkloadId) {
         if let Some(handler) = &self.handler {
             handler.unbind(id);
@@ -273,12 +179,6 @@ impl Host {
 
     fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<WorkloadId, Entry>> {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, id: &WorkloadId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.entries().get_mut(id) {
-            change(entry);
-        }
     }
 
     fn count_states(&self) {
@@ -298,12 +198,10 @@ impl HostApi for Host {
     }
 
     async fn workload_start(&self, request: WorkloadRequest) -> WorkloadStatus {
-        let _turn = self.deploying.lock().await;
-        if self.entries().contains_key(&request.id) {
-            let error = DeployError::Exists(request.id.clone());
-            return WorkloadStatus::failed(&request.id, &request, error_text(&error));
+        match self.begin_start(&request) {
+            Ok(attempt) => self.finish_start(request, attempt).await,
+            Err(error) => self.refused(&request, &error),
         }
-        self.deploy(request).await
     }
 
     async fn workload_status(&self, id: &WorkloadId) -> WorkloadStatus {
@@ -311,15 +209,11 @@ impl HostApi for Host {
     }
 
     async fn workload_stop(&self, id: &WorkloadId) -> WorkloadStatus {
-        let _turn = self.deploying.lock().await;
-        let entry = self.entries().remove(id);
-        let Some(entry) = entry else { return WorkloadStatus::not_found(id) };
-        self.unbind_routes(id);
-        if let Some(workload) = entry.running {
-            workload.stop(self.drain_timeout()).await;
+        match self.begin_stop(id) {
+            Begun::Nothing => return WorkloadStatus::not_found(id),
+            Begun::Already => {}
+            Begun::Now(attempt) => self.finish_stop(id, &attempt).await,
         }
-        self.count_states();
-        tracing::info!(namespace = %id.namespace, workload = %id.name, "workload stopped");
         WorkloadStatus { state: WorkloadState::Stopping, ..WorkloadStatus::not_found(id) }
     }
 }

@@ -32,6 +32,7 @@ mod series;
 mod state;
 mod support;
 mod tenant;
+pub mod washlet;
 mod workload;
 
 pub use backend::BackendHealth;

@@ -13,6 +13,8 @@ use crate::{WorkloadId, cpu::CpuBudget, gate::Gate, lanes::LongRuns, link::Linke
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
     pub(crate) workload: WorkloadId,
+    /// Whose replica the workload is.
+    pub(crate) deployment: ResourceName,
     pub(crate) name: ResourceName,
     pub(crate) linked: Arc<LinkedComponent>,
     pub(crate) environment: Vec<(String, String)>,

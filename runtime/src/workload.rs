@@ -1,9 +1,9 @@
 //! A workload that runs: its components, what plugins do for them, and how all of it is made from a manifest.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use roadstead_config::{
-    InterfaceName, PackageName, RegistryCredentials, ResourceName,
+    InterfaceName, PackageName, RegistryCredentials,
     manifest::{self, SourcePlace, WorkloadSpec},
 };
 use tokio::sync::Mutex;
@@ -16,6 +16,7 @@ use crate::{
     component::{ComponentHandle, bound_entry},
     fault::{detail, one_line},
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
+    host::WorkloadRequest,
     http_call::HttpTarget,
     instance::HostShared,
     lanes::LongRuns,
@@ -38,9 +39,6 @@ pub(crate) struct Workload {
     /// What it was made of stays in the image cache for as long as it runs.
     _images: Vec<Arc<ArtifactLease>>,
 }
-
-/// What registries are shown for the components of a workload, by their names.
-pub(crate) type Credentials = BTreeMap<ResourceName, RegistryCredentials>;
 
 /// A component as code, and what keeps its image in the cache.
 struct Compiled {
@@ -76,13 +74,8 @@ impl Foundry {
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
     /// is called by anybody yet; dropping it undoes it.
-    pub(crate) async fn build(
-        &self,
-        id: &WorkloadId,
-        spec: &WorkloadSpec,
-        replicas: u32,
-        credentials: &Credentials,
-    ) -> Result<Workload, DeployError> {
+    pub(crate) async fn build(&self, request: &WorkloadRequest) -> Result<Workload, DeployError> {
+        let (spec, replicas, credentials) = (&request.spec, request.replicas, &request.registry_credentials);
         support::refuse(spec)?;
         support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
@@ -94,7 +87,7 @@ impl Foundry {
         let images = compiled.iter().filter_map(|compiled| compiled.lease.clone()).collect();
         let mut components = Vec::with_capacity(spec.components.len());
         for ((component, compiled), pool) in spec.components.iter().zip(compiled).zip(pools) {
-            components.push(Arc::new(self.build_component(id, spec, component, compiled.code, pool).await?));
+            components.push(Arc::new(self.build_component(request, component, compiled.code, pool).await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
@@ -109,12 +102,12 @@ impl Foundry {
 
     async fn build_component(
         &self,
-        id: &WorkloadId,
-        spec: &WorkloadSpec,
+        request: &WorkloadRequest,
         component: &manifest::Component,
         compiled: Arc<Component>,
         pool: Option<PoolBounds>,
     ) -> Result<ComponentHandle, DeployError> {
+        let (id, spec) = (&request.id, &request.spec);
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
@@ -126,6 +119,7 @@ impl Foundry {
         let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
         let plan = Arc::new(ComponentPlan {
             workload: id.clone(),
+            deployment: request.deployment.clone(),
             name: component.name.clone(),
             linked,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),

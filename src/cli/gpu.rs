@@ -44,8 +44,10 @@ pub(super) enum HostGpuError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Wanted {
     /// They get none.
+    #[value(aliases = ["0", "no", "off"])]
     False,
     /// They get one if there is one; the host starts in any case.
+    #[value(aliases = ["1", "yes", "on"])]
     True,
     /// They get one; without one the host does not start.
     Require,

@@ -15,12 +15,29 @@ pub(super) struct MessagingArguments {
     /// NAMESPACE.nk (seed of an NKEY) or NAMESPACE.user (USER:PASSWORD).
     #[arg(long, value_name = "DIR", requires = "data_nats_url", env = "ROADSTEAD_NATS_CREDS_DIR")]
     nats_creds_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) sending: SendingArguments,
+}
+
+/// Flags of what workloads may send, whatever carries it.
+#[derive(Debug, Args)]
+pub(super) struct SendingArguments {
     /// Where workloads may send whose manifest lists no `publish` subjects.
     #[arg(long, value_enum, default_value_t = Subjects::Open, env = "ROADSTEAD_TENANT_SUBJECTS")]
     tenant_subjects: Subjects,
     /// Longest wait of a component for the reply to a message request.
-    #[arg(long, default_value = "300s", value_parser = parse_duration)]
+    #[arg(long, default_value = "300s", value_parser = parse_duration, env = "ROADSTEAD_REQUEST_TIMEOUT")]
     pub(super) request_timeout: Duration,
+}
+
+impl SendingArguments {
+    /// Lets `messaging` know.
+    pub(super) fn tell(&self, messaging: Messaging) -> Messaging {
+        messaging.with_tenant_subjects(match self.tenant_subjects {
+            Subjects::Open => TenantSubjects::Open,
+            Subjects::Strict => TenantSubjects::Strict,
+        })
+    }
 }
 
 /// [`TenantSubjects`] as a flag.
@@ -40,10 +57,7 @@ impl MessagingArguments {
             (Some(url), None) => Messaging::nats(url).await?,
             (None, _) => Messaging::in_process(),
         };
-        Ok(messaging.with_tenant_subjects(match self.tenant_subjects {
-            Subjects::Open => TenantSubjects::Open,
-            Subjects::Strict => TenantSubjects::Strict,
-        }))
+        Ok(self.sending.tell(messaging))
     }
 
     /// What carries the messages, for the log.

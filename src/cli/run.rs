@@ -6,16 +6,14 @@ mod watch;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
-use roadstead_config::{Limits, ManifestSet, Network, parse_duration};
+use roadstead_config::{Limits, ManifestSet, parse_duration};
 use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError};
 use roadstead_proxy::{DynamicRouter, HttpServer, ListenAt, TlsFiles};
 use roadstead_runtime::{
     HandlerError,
     host::{BuildError, Host, HostBuilder},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     component_cache::{CacheArguments, compiler},
@@ -24,6 +22,8 @@ use super::{
     limits::LimitArguments,
     log, manifests,
     messaging::MessagingArguments,
+    process::{self, Ended, Signals, millis},
+    proxies::ProxyArguments,
     registry::{PullSecrets, RegistryArguments},
     sockets::{PassedSockets, Places, SocketArguments},
     tls::TlsArguments,
@@ -58,12 +58,8 @@ pub(super) struct RunArguments {
     sockets: SocketArguments,
     #[command(flatten)]
     tls: TlsArguments,
-    /// Networks of the proxies in front, such as 10.0.0.0/8: what these say about their clients is believed.
-    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', env = "ROADSTEAD_TRUSTED_PROXIES")]
-    trusted_proxies: Vec<Network>,
-    /// Connections of the trusted proxies begin with a PROXY header (version 1 or 2), which names the client.
-    #[arg(long, requires = "trusted_proxies")]
-    proxy_protocol: bool,
+    #[command(flatten)]
+    proxies: ProxyArguments,
     #[command(flatten)]
     messaging: MessagingArguments,
     #[command(flatten)]
@@ -94,8 +90,6 @@ pub(super) struct RunArguments {
 
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    #[error("the runtime cannot be started")]
-    Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -136,23 +130,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(orders) => orders,
         Err(code) => return code,
     };
-    raise_descriptors();
-    // The one TLS provider of the process; that another is installed already cannot be.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let ended = runtime.block_on(serve(orders));
-    // What is left is not worth a wait, during which nobody would listen for a signal: a file that is being read, a
-    // component that is being loaded, a guest that computes.
-    runtime.shutdown_background();
-    match ended {
-        Ok(Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::AtOnce(Told::Interrupt)) => ExitCode::from(130),
-        Ok(Ended::AtOnce(Told::Terminate)) => ExitCode::from(143),
-        Err(error) => fail(&error),
-    }
+    process::run(serve(orders))
 }
 
 /// Reads what the arguments name, while the process has one thread; what is wrong with it has been said when it fails.
@@ -164,7 +142,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
     let tls_files = arguments.tls.files(passed.has_https()).map_err(|error| usage(&error))?;
     let places = Places::new(&arguments.sockets, arguments.tls.address(), passed).map_err(|error| usage(&error))?;
     let limits = arguments.limits.apply(Limits {
-        request_timeout_ms: millis(arguments.messaging.request_timeout),
+        request_timeout_ms: millis(arguments.messaging.sending.request_timeout),
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
@@ -178,73 +156,25 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
     Ok(Orders { arguments, limits, set, seen, places, tls_files })
 }
 
-/// The signal by which the host is told to stop.
-#[derive(Debug, Clone, Copy)]
-enum Told {
-    Interrupt,
-    Terminate,
-}
-
-/// How a host ended that did not fail.
-enum Ended {
-    /// As it was told to.
-    Stopped,
-    /// Told again, it did not wait for what was under way: shells name that by 128 and the signal's number.
-    AtOnce(Told),
-}
-
-/// Lets the process have as many files and sockets open as it may: what it is given at first is meant for programs that
-/// cannot deal with more.
-fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, current = limit.current, "the number of open files stays as it is");
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 async fn serve(orders: Orders) -> Result<Ended, RunError> {
     // Signals are taken from the first moment: a stop during the start ends the start.
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut told_to_stop = async || {
-        tokio::select! {
-            _ = interrupt.recv() => Told::Interrupt,
-            _ = terminate.recv() => Told::Terminate,
-        }
-    };
+    let mut signals = Signals::take().map_err(RunError::Signals)?;
     let (host, admin) = tokio::select! {
         started = start(orders) => started?,
-        _ = told_to_stop() => return Ok(Ended::Stopped),
+        _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
-    tell_service_manager(NotifyState::Ready);
+    process::tell_service_manager(NotifyState::Ready);
 
-    told_to_stop().await;
+    signals.told_to_stop().await;
     tracing::info!(timeout_ms = host.limits().drain_timeout_ms, "stopping: requests under way may finish");
-    tell_service_manager(NotifyState::Stopping);
+    process::tell_service_manager(NotifyState::Stopping);
     admin.set_draining();
     let cut_off = tokio::select! {
         cut_off = host.stop(Duration::from_millis(host.limits().drain_timeout_ms)) => cut_off,
-        told = told_to_stop() => {
-            tracing::warn!("told to stop again: ending at once");
-            return Ok(Ended::AtOnce(told));
-        }
+        told = signals.told_to_stop() => return Ok(process::at_once(told)),
     };
     tracing::info!(cut_off, "stopped");
     Ok(Ended::Stopped)
-}
-
-/// Tells who started this process, where that wants to know (NOTIFY_SOCKET).
-fn tell_service_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the service manager cannot be told");
-    }
 }
 
 async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
@@ -301,44 +231,11 @@ async fn ingress(
 ) -> Result<HttpServer, HandlerError> {
     let shared = |at: &ListenAt| !matches!(at, ListenAt::Address(_));
     let taking_over = shared(&http) || https.as_ref().is_some_and(|(at, _)| shared(at));
-    let mut server = HttpServer::listening(DynamicRouter::default(), http)
-        .await?
-        .with_trusted_proxies(arguments.trusted_proxies.iter().copied().collect());
-    if arguments.proxy_protocol {
-        server = server.with_proxy_protocol();
-    }
+    let mut server = HttpServer::listening(DynamicRouter::default(), http).await?;
     if let Some((at, files)) = https {
         server = server.with_tls_listening(at, files).await?;
     }
+    let server = arguments.proxies.tell(server);
     // Another host may answer there just now: its clients are to have no answer from this one that has no workloads.
     Ok(if taking_over { server.held() } else { server })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunArguments,
-    }
-
-    #[test]
-    fn proxies_are_trusted_by_their_networks() {
-        let parse = |flags: &[&str]| Line::try_parse_from([&["roadstead", "app.yaml"], flags].concat());
-        let run =
-            parse(&["--trusted-proxies", "10.0.0.0/8,fd00::/8", "--proxy-protocol"]).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(run.run.trusted_proxies.len(), 2);
-        for (flags, why) in [
-            (&["--proxy-protocol"][..], "--trusted-proxies"),
-            (&["--trusted-proxies", "10.1.0.0/8"], "write 10.0.0.0/8"),
-            (&["--trusted-proxies", "everybody"], "is no network such as"),
-        ] {
-            let error = parse(flags).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains(why), "{flags:?}: {error}");
-        }
-    }
 }

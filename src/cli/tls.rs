@@ -37,6 +37,11 @@ impl TlsArguments {
         self.https_addr
     }
 
+    /// Whether a flag names certificates.
+    pub(super) fn names_files(&self) -> bool {
+        self.tls_dir.is_some() || self.tls_cert_path.is_some() || self.client_ca.is_some()
+    }
+
     /// What is served over TLS, if anything is; `socket` says that a socket for it has been passed.
     pub(super) fn files(&self, socket: bool) -> Result<Option<TlsFiles>, NoTlsAddress> {
         let pair = self.tls_cert_path.clone().zip(self.tls_key_path.clone());
@@ -45,8 +50,7 @@ impl TlsArguments {
             default: pair.map(|(chain, key)| CertificateFiles { chain, key }),
             client_authorities: self.client_ca.clone(),
         };
-        let named = files.directory.is_some() || files.default.is_some() || files.client_authorities.is_some();
-        match (socket || self.https_addr.is_some(), named) {
+        match (socket || self.https_addr.is_some(), self.names_files()) {
             (true, _) => Ok(Some(files)),
             (false, true) => Err(NoTlsAddress),
             (false, false) => Ok(None),

@@ -13,6 +13,8 @@ pub mod host;
 pub mod lying_registry;
 pub mod manifest;
 pub mod nats;
+pub mod nats_accounts;
+pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod registry;

@@ -26,6 +26,8 @@ pub struct Host {
     http: SocketAddr,
     https: Option<SocketAddr>,
     admin: SocketAddr,
+    /// The id that a host of a fleet has made for itself.
+    fleet_id: String,
     pub folder: tempfile::TempDir,
 }
 
@@ -198,7 +200,32 @@ impl Host {
             let address = |field: &str| event[field].as_str()?.parse().ok();
             (event["message"] == "ready").then(|| Some((address("http")?, address("https"), address("admin")?)))?
         });
-        Self { process, http, https, admin, folder }
+        Self { process, http, https, admin, fleet_id: String::new(), folder }
+    }
+
+    /// Starts `roadstead host` with a scheduler and messages on `server`.
+    pub fn join(server: &NatsServer, options: Options) -> Self {
+        let urls = ["--scheduler-nats-url", "--data-nats-url"];
+        let options = urls.into_iter().fold(options, |options, flag| {
+            let given = options.flags.iter().any(|known| known == flag);
+            if given { options } else { options.flag(flag, &server.url()) }
+        });
+        let mut command = roadstead();
+        command.args(["host", "--log-format", "json", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+        command.args(&options.flags);
+        let mut process = Process::start(command);
+        let (id, http, admin) = process.wait_for_line("the host's readiness", |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            let field = |field: &str| event[field].as_str().map(str::to_owned);
+            let ready = event["message"] == "ready";
+            ready.then(|| Some((field("id")?, field("http")?.parse().ok()?, field("admin")?.parse().ok()?)))?
+        });
+        Self { process, http, https: None, admin, fleet_id: id, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The id by which the scheduler knows a host of a fleet.
+    pub fn fleet_id(&self) -> &str {
+        &self.fleet_id
     }
 
     /// A client of the workloads, for requests to `host`.

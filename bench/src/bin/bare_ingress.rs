@@ -48,6 +48,8 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let binding = TriggerBinding {
         owner: WorkloadId { namespace: "bench".parse()?, name: "constant".parse()? },
         host: HostPattern::Any,
+        aliases: Vec::new(),
+        is_shared: false,
         paths: vec![PathMatch { path: "/".parse()?, kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(30),
         limits: RequestLimits::default(),

@@ -26,7 +26,7 @@ use health::ConnectionHealth;
 use subscription::NatsSubscription;
 
 pub use accounts::AccountError;
-pub use connect::ConnectError;
+pub use connect::{ConnectError, NatsServer};
 pub use credentials::CredentialsError;
 pub(crate) use {accounts::NatsAccounts, health::ConnectionMetrics};
 
@@ -40,7 +40,17 @@ const HEADER_VALUE_BYTES_MAX: usize = 4_096;
 /// When the server refuses the connection, or none comes to be within a minute.
 pub async fn connect_nats(url: &str) -> Result<async_nats::Client, ConnectError> {
     let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-    Server::parse(url)?.connect(&Arc::new(metrics.connection(""))).await
+    Server::read(&NatsServer::at(url)).await?.connect(&Arc::new(metrics.connection(""))).await
+}
+
+/// The same for a connection over which a scheduler sends its commands to a host. The log calls it the scheduler's.
+///
+/// # Errors
+/// When the server refuses the connection, a file cannot be used, or no connection comes to be within a minute.
+pub async fn connect_scheduler(server: &NatsServer) -> Result<async_nats::Client, ConnectError> {
+    let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+    let health = Arc::new(metrics.connection("(scheduler)"));
+    Server::read(server).await?.of_scheduler().connect(&health).await
 }
 
 /// A NATS server as a broker.
@@ -58,10 +68,10 @@ impl NatsBroker {
         Self { client, losses: None, batch: Batch::new() }
     }
 
-    /// A broker over a connection of its own to the server at `url`.
-    pub(crate) async fn connect(url: &str, metrics: &ConnectionMetrics) -> Result<Self, ConnectError> {
+    /// A broker over a connection of its own to `server`.
+    pub(crate) async fn connect(server: &NatsServer, metrics: &ConnectionMetrics) -> Result<Self, ConnectError> {
         let health = Arc::new(metrics.connection(""));
-        let client = Server::parse(url)?.connect_some_day(&health).await?;
+        let client = Server::read(server).await?.connect_some_day(&health).await?;
         Ok(Self::watched(client, &health))
     }
 

@@ -55,7 +55,8 @@ fn step(line: &str, router: &DynamicRouter, bound: &mut Vec<Bound>, metrics: &Me
         let free = others.iter().all(|other| !in_the_way(&wanted, other)) && !is_claimed(&wanted, &others);
         let limits = RequestLimits::default();
         let timeout = Duration::from_secs(1);
-        let binding = TriggerBinding { owner, host, paths, timeout, limits, certificate: None, target: None };
+        let (aliases, is_shared, certificate, target) = (Vec::new(), false, None, None);
+        let binding = TriggerBinding { owner, host, aliases, is_shared, paths, timeout, limits, certificate, target };
         let outcome = router.bind(binding, None, metrics);
         assert_eq!(outcome.is_ok(), free, "{line:?}: {outcome:?}");
         if free {

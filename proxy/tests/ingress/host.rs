@@ -210,6 +210,8 @@ pub(crate) fn binding(owner: &str, host: &str, path: &str, target: Option<Arc<dy
     TriggerBinding {
         owner: WorkloadId { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() },
         host: host.parse().unwrap(),
+        aliases: Vec::new(),
+        is_shared: false,
         paths: vec![PathMatch { path: path.parse().unwrap(), kind: PathMatchKind::Prefix }],
         timeout: Duration::from_secs(60),
         limits: RequestLimits::default(),

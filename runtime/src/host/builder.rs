@@ -1,15 +1,19 @@
 //! How a host is put together.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use prometheus::Registry;
 use roadstead_config::Limits;
 use tokio::time::Instant;
 
-use super::Host;
+use super::{Host, turns::Turns};
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
-    artifact::{ArtifactOptions, ArtifactStore, PullError},
+    artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
     engine::{EngineError, EngineWithClock},
     gate::Gate,
@@ -118,6 +122,12 @@ impl HostBuilder {
         Self { artifacts: options, ..self }
     }
 
+    /// Cleans the cache of images as `cleaner` says, and leaves the other options of images as they are.
+    pub fn with_artifact_cleaner(mut self, cleaner: ArtifactCleaner) -> Self {
+        self.artifacts.cleaner = Some(cleaner);
+        self
+    }
+
     /// Starts the host: engine, plugins, HTTP handler, in this order.
     ///
     /// # Errors
@@ -151,7 +161,8 @@ impl HostBuilder {
             foundry,
             handler: self.handler,
             workloads: std::sync::Mutex::new(BTreeMap::new()),
-            deploying: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
+            stopping: AtomicBool::new(false),
             started: Instant::now(),
             _engine: engine,
         }))

@@ -15,6 +15,9 @@ use crate::WorkloadId;
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadRequest {
     pub id: WorkloadId,
+    /// Whose replica it is: what all replicas on all hosts have in common, such as their default queue group, is named
+    /// after it. The workload's own name where it is nobody's replica.
+    pub deployment: ResourceName,
     pub spec: WorkloadSpec,
     /// On one host replicas share a plan: pools hold `poolSize` times this many instances. 0: deployed, not running.
     pub replicas: u32,
@@ -33,6 +36,10 @@ pub struct WorkloadRequest {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TriggerSpec {
     pub host: HostPattern,
+    /// Further hosts with the same paths.
+    pub aliases: Vec<HostPattern>,
+    /// Other workloads of the namespace that say the same may have the same routes: requests go to each in turn.
+    pub is_shared: bool,
     pub paths: Vec<PathMatch>,
     pub timeout: Duration,
     pub limits: RequestLimits,
@@ -50,6 +57,8 @@ impl WorkloadRequest {
             Document::HttpTrigger(trigger) => {
                 let spec = TriggerSpec {
                     host: trigger.host.clone(),
+                    aliases: Vec::new(),
+                    is_shared: false,
                     paths: trigger.paths.clone(),
                     timeout: trigger.timeout,
                     limits: trigger.limits,
@@ -61,6 +70,8 @@ impl WorkloadRequest {
             Document::WorkloadDeployment(deployment) => {
                 let trigger = deployment.http_host().map(|host| TriggerSpec {
                     host,
+                    aliases: Vec::new(),
+                    is_shared: false,
                     paths: vec![PathMatch::everything()],
                     timeout: TRIGGER_TIMEOUT_DEFAULT,
                     limits: RequestLimits::default(),
@@ -77,6 +88,7 @@ impl WorkloadRequest {
         let metadata = document.metadata();
         Some(Self {
             id: WorkloadId { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
+            deployment: metadata.name.clone(),
             spec,
             replicas,
             deploy_policy,

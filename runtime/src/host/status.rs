@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use serde::Serialize;
 
 use super::{Entry, Host, WorkloadRequest};
-use crate::{WorkloadId, component::PoolStatus, support};
+use crate::{WorkloadId, component::PoolStatus, plugin::InterfaceOffer, support};
 
 /// The published states of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -14,6 +14,9 @@ pub enum WorkloadState {
     Starting,
     #[serde(rename = "WORKLOAD_STATE_RUNNING")]
     Running,
+    /// Its service has done its work. No service runs in this version.
+    #[serde(rename = "WORKLOAD_STATE_COMPLETED")]
+    Completed,
     #[serde(rename = "WORKLOAD_STATE_STOPPING")]
     Stopping,
     #[serde(rename = "WORKLOAD_STATE_ERROR")]
@@ -31,6 +34,7 @@ impl WorkloadState {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Completed => "completed",
             Self::Stopping => "stopping",
             Self::Error => "error",
             Self::NotFound => "not-found",
@@ -200,6 +204,29 @@ impl Host {
             Some(reason) => WorkloadStatus { state: WorkloadState::Error, reason: Some(reason), ..status },
             None => status,
         }
+    }
+
+    /// Workloads that run, and their components.
+    pub(crate) fn running_counts(&self) -> (u64, u64) {
+        let entries = self.entries();
+        let running = entries.values().filter(|entry| entry.running.is_some() && entry.state == WorkloadState::Running);
+        running.fold((0, 0), |(workloads, components), entry| {
+            (workloads + 1, components + entry.request.spec.components.len() as u64)
+        })
+    }
+
+    /// Whether there is a workload of this name, in whatever state.
+    pub(crate) fn holds(&self, id: &WorkloadId) -> bool {
+        self.entries().contains_key(id)
+    }
+
+    /// What the host offers to workloads. Without an HTTP address nobody calls a handler of `wasi:http`.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = InterfaceOffer> {
+        let calls_handlers = self.handler.is_some();
+        self.foundry.catalogue.offers().cloned().map(move |offer| {
+            let is_http = (offer.package.namespace(), offer.package.package()) == ("wasi", "http");
+            if is_http && !calls_handlers { offer.with_exports(&[]) } else { offer }
+        })
     }
 
     pub(crate) fn status_of(&self, id: &WorkloadId) -> WorkloadStatus {

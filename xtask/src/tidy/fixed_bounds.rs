@@ -28,11 +28,16 @@ const OTHERS: [&str; 10] = [
     "WRITE_BUFFER_BYTES",
 ];
 /// Bounds that no test meets, and why.
-const UNTESTED: [(&str, &str, &str); 13] = [
+const UNTESTED: [(&str, &str, &str); 17] = [
     (
         NATS,
         "BURST_MESSAGES_MAX",
         "to exceed it, messages must come faster than they are looked at, which no test can arrange",
+    ),
+    (
+        NATS,
+        "COMMANDS_WAITING_MAX",
+        "to exceed it, commands must come faster than they are read, which no test can arrange",
     ),
     (NATS, "CONNECT_WITHIN", "a test would last a minute"),
     (NATS, "TENANT_CONNECT_WITHIN", "a test would show that ten seconds pass, and little else"),
@@ -48,6 +53,17 @@ const UNTESTED: [(&str, &str, &str); 13] = [
     ("runtime/src/artifact/wire.rs", "ADDRESSES_MAX", "a test would need a name server that gives more for a name"),
     ("runtime/src/engine.rs", "HOST_STACK_BYTES", "too little of it ends the process, which any other test would show"),
     ("runtime/src/engine.rs", "KEEP_RESIDENT_BYTES", "memory against speed: nothing else depends on it"),
+    (
+        "runtime/src/washlet/control.rs",
+        "REPLY_TIMEOUT",
+        "to exceed it, a connection must take replies more slowly than they come, which no test can arrange",
+    ),
+    ("runtime/src/washlet/heartbeat.rs", "LOOK_EVERY", "a pause: without it only the processor has more to do"),
+    (
+        "runtime/src/washlet/heartbeat.rs",
+        "PUBLISH_TIMEOUT",
+        "to exceed it, a connection must be full of replies, which no test can arrange",
+    ),
     ("src/admin.rs", "ACCEPT_LOG_EVERY", "a pause: without it only the log is longer"),
     ("src/cli/run/watch.rs", "LOOK_EVERY", "a pause: without it only the processor has more to do"),
 ];

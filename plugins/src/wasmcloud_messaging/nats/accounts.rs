@@ -11,7 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     NatsBroker,
-    connect::{ConnectError, Server},
+    connect::{ConnectError, NatsServer, Server},
     credentials::{Credentials, CredentialsError},
     health::ConnectionMetrics,
 };
@@ -42,8 +42,8 @@ pub(crate) struct NatsAccounts {
 type Slot = Arc<AsyncMutex<Weak<NatsBroker>>>;
 
 impl NatsAccounts {
-    pub(crate) fn new(url: &str, folder: PathBuf, metrics: ConnectionMetrics) -> Result<Self, ConnectError> {
-        Ok(Self { server: Server::parse(url)?, folder, metrics, by_namespace: Mutex::default() })
+    pub(crate) fn new(server: &NatsServer, folder: PathBuf, metrics: ConnectionMetrics) -> Result<Self, ConnectError> {
+        Ok(Self { server: Server::without_credentials(server)?, folder, metrics, by_namespace: Mutex::default() })
     }
 
     /// The connection of `namespace`, one for all its workloads.

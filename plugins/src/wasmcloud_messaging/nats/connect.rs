@@ -1,18 +1,23 @@
 //! How a connection to NATS comes to be, and what is done to keep it: the options of the client, and the first attempts.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectErrorKind, ConnectOptions};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
-use super::{credentials::Credentials, health::ConnectionHealth};
+use super::{
+    credentials::{self, Credentials, CredentialsError},
+    health::ConnectionHealth,
+};
 
 /// What the host calls itself at the server.
 const NAME: &str = "roadstead";
 /// Messages of a subscription that the client holds until they are looked at, which is as soon as they are there: they
 /// are refused then, or wait as `subscription_messages_max` allows.
 const BURST_MESSAGES_MAX: usize = 65_536;
+/// The same for commands of a scheduler, each of which may be as large as the server lets it be.
+const COMMANDS_WAITING_MAX: usize = 1_024;
 /// First and longest pause between two attempts to connect.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Time that a first connection may take, all attempts together.
@@ -40,7 +45,11 @@ pub enum ConnectError {
     },
     #[error("the metrics of the connection cannot be made")]
     Metrics(#[source] prometheus::Error),
-    #[error("NATS at {url} refuses this host; check its credentials")]
+    #[error(transparent)]
+    Credentials(CredentialsError),
+    #[error(
+        "NATS at {url} refuses this host, or shows no certificate that it believes; check credentials and TLS files"
+    )]
     Refused {
         url: String,
         #[source]
@@ -48,19 +57,71 @@ pub enum ConnectError {
     },
 }
 
-/// An address of NATS.
+/// How a NATS server is reached, and what it is shown.
+#[derive(Debug, Clone, Default)]
+pub struct NatsServer {
+    /// `nats://HOST:PORT`, with a user and a password or a token where it wants them.
+    pub url: String,
+    /// Authorities (PEM) by one of which the server's certificate must have been issued, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The host's own certificate (PEM) with its chain, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// TLS begins with the connection, before the server says anything (`handshake_first` there).
+    pub is_tls_first: bool,
+    /// A user's JWT and seed, as `nsc` writes them.
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl NatsServer {
+    /// The server at `url`, with nothing else.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+}
+
+/// An address of NATS, and what belongs to it.
 #[derive(Clone)]
 pub(super) struct Server {
     address: async_nats::ServerAddr,
     /// As a log may show it.
     shown: String,
+    ca_file: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
+    is_tls_first: bool,
+    /// The text of the file with credentials.
+    credentials: Option<Arc<str>>,
+    /// Messages of a subscription that the client holds.
+    burst_messages_max: usize,
 }
 
 impl Server {
-    pub(super) fn parse(url: &str) -> Result<Self, ConnectError> {
-        let shown = without_password(url);
-        let address = url.parse().map_err(|_| ConnectError::Address { url: shown.clone() })?;
-        Ok(Self { address, shown })
+    /// Reads the address and the credentials.
+    pub(super) async fn read(server: &NatsServer) -> Result<Self, ConnectError> {
+        let credentials = match &server.credentials_file {
+            Some(path) => Some(credentials::read_creds(path).await.map_err(ConnectError::Credentials)?.into()),
+            None => None,
+        };
+        Ok(Self { credentials, ..Self::without_credentials(server)? })
+    }
+
+    /// The same without the credentials: each connection has others.
+    pub(super) fn without_credentials(server: &NatsServer) -> Result<Self, ConnectError> {
+        let shown = without_password(&server.url);
+        let address = server.url.parse().map_err(|_| ConnectError::Address { url: shown.clone() })?;
+        Ok(Self {
+            address,
+            shown,
+            ca_file: server.ca_file.clone(),
+            certificate: server.certificate.clone(),
+            is_tls_first: server.is_tls_first,
+            credentials: None,
+            burst_messages_max: BURST_MESSAGES_MAX,
+        })
+    }
+
+    /// For a connection on which commands come and nothing else.
+    pub(super) fn of_scheduler(self) -> Self {
+        Self { burst_messages_max: COMMANDS_WAITING_MAX, ..self }
     }
 
     /// The host's own connection, made later where the server is not there yet.
@@ -97,7 +158,12 @@ impl Server {
 
     /// The host's own, with the user and password, or the token, of the address: the client itself does not look there.
     fn own_options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new().name(NAME);
+        let options = match &self.credentials {
+            // It was looked at when it was read.
+            Some(text) => ConnectOptions::with_credentials(text).unwrap_or_default(),
+            None => ConnectOptions::new(),
+        };
+        let options = options.name(NAME);
         let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         match (self.address.username(), self.address.password()) {
             (Some(user), Some(password)) => options.user_and_password(plain(user), plain(password)),
@@ -137,11 +203,23 @@ impl Server {
         }
     }
 
+    fn with_tls(&self, options: ConnectOptions) -> ConnectOptions {
+        let is_asked_for = self.ca_file.is_some() || self.certificate.is_some();
+        let mut options = if is_asked_for { options.require_tls(true) } else { options };
+        if let Some(ca_file) = &self.ca_file {
+            options = options.add_root_certificates(ca_file.clone());
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        if self.is_tls_first { options.tls_first() } else { options }
+    }
+
     /// What holds for every connection.
     fn kept(&self, options: ConnectOptions, health: Arc<ConnectionHealth>) -> ConnectOptions {
         let url = self.shown.clone();
-        options
-            .subscription_capacity(BURST_MESSAGES_MAX)
+        self.with_tls(options)
+            .subscription_capacity(self.burst_messages_max)
             .request_timeout(None)
             .connection_timeout(ATTEMPT_TIMEOUT)
             .ping_interval(PING_EVERY)
@@ -165,9 +243,25 @@ fn reconnect_pause(attempts: usize) -> Duration {
     (RECONNECT_PAUSE.0 * 2_u32.pow(doublings)).min(RECONNECT_PAUSE.1)
 }
 
+/// Whether another attempt would end the same: the server does not want this host, or the host does not believe the
+/// server, or a file that it needs for either cannot be used.
 fn is_refusal(error: &async_nats::ConnectError) -> bool {
     use ConnectErrorKind as Kind;
-    matches!(error.kind(), Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls)
+    match error.kind() {
+        Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls => true,
+        Kind::Io => is_of_tls(error),
+        _ => false,
+    }
+}
+
+/// A failed handshake, or a file with certificates, comes as an error of input and output.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::{Error, ErrorKind as Kind};
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let kind = cause.downcast_ref::<Error>().map(Error::kind);
+        matches!(kind, Some(Kind::InvalidData | Kind::InvalidInput | Kind::NotFound | Kind::PermissionDenied))
+    })
 }
 
 /// The address as a log may show it.

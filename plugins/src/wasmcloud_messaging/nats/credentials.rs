@@ -113,6 +113,15 @@ impl Credentials {
     }
 }
 
+/// The text of a file with a user's JWT and seed.
+pub(super) async fn read_creds(path: &Path) -> Result<String, CredentialsError> {
+    let text = text_of(path).await?;
+    match parse(Form::Creds, &text) {
+        Some(_) => Ok(text),
+        None => Err(CredentialsError::Malformed { path: path.display().to_string(), expected: Form::Creds.expected() }),
+    }
+}
+
 async fn text_of(path: &Path) -> Result<String, CredentialsError> {
     let shown = || path.display().to_string();
     let unreadable = |source| CredentialsError::Unreadable { path: shown(), source };
