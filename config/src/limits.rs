@@ -272,6 +272,32 @@ limits! {
     broker_call_ms = 5_000 Milliseconds;
     /// Replies that a guest may send to one message.
     replies_per_message_max = 1_024 Count;
+    /// GPU devices (of `wasi:webgpu`) that all instances of the host have at a time.
+    gpu_devices_max = 256 Count;
+    /// GPU devices that the instances of one workload have at a time.
+    gpu_workload_devices_max = 64 Count;
+    /// Memory of a GPU that the buffers, textures and query sets of one workload take together.
+    gpu_memory_bytes_max = 1_073_741_824 Bytes;
+    /// Objects on a GPU (buffers, textures, pipelines, encoders and the like) of one workload.
+    gpu_objects_max = 20_000 Count;
+    /// Workgroups of one dispatch, all three directions multiplied.
+    gpu_dispatch_workgroups_max = 16_777_216 Count;
+    /// Size of a shader's source.
+    gpu_shader_bytes_max = 262_144 Bytes;
+    /// Expressions and statements of a shader's entry point with all functions written out where they are called.
+    gpu_shader_size_max = 500_000 Count;
+    /// Private variables that one entry point of a shader uses, together with the variables of its functions.
+    gpu_private_bytes_max = 65_536 Bytes;
+    /// Time that the compilation of one shader or pipeline may take; longer, and the GPU process is begun anew.
+    gpu_compile_ms_max = 10_000 Milliseconds;
+    /// Time that one submit may run on a GPU; longer, and the GPU process is begun anew.
+    gpu_run_ms_max = 10_000 Milliseconds;
+    /// Time that a submit or a compilation waits for those of other tenants.
+    gpu_queue_ms_max = 30_000 Milliseconds;
+    /// Submits of one device that have not ended; a further one waits.
+    gpu_submits_in_flight_max = 2 Count;
+    /// Crashes and standstills of the GPU process by one workload until it gets no GPU any more.
+    gpu_crashes_max = 3 Count;
     /// Workloads of one host.
     workloads_max = 10_000 Count;
     /// Size of a manifest file.

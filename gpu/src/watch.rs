@@ -1,0 +1,47 @@
+//! The thread that looks after the others: what cannot be interrupted and takes too long ends the process, after the
+//! host was told whose it was.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use roadstead_gpu_wire::control::{FromProcess, Overrun};
+
+use crate::{
+    process::Process,
+    turns::{UnderWay, Work},
+};
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Exit code of a process that ended itself because something took too long.
+const OVERRAN: i32 = 3;
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn start(process: Arc<Process>) -> std::io::Result<()> {
+    thread::Builder::new().name("gpu-watch".to_owned()).spawn(move || watch(&process)).map(drop)
+}
+
+fn watch(process: &Process) {
+    let mut told = (0, 0);
+    loop {
+        thread::sleep(LOOK_EVERY);
+        if let Some(over) = process.turns.under_way().into_iter().find(|work| is_over(process, work)) {
+            let what = if over.work == Work::Compile { Overrun::Compile } else { Overrun::Run };
+            process.tell(&FromProcess::Overran { session: over.session, what });
+            std::process::exit(OVERRAN);
+        }
+        let holds = process.accounts.held();
+        if holds != told {
+            told = holds;
+            process.tell(&FromProcess::Holds { memory_bytes: holds.0, objects: holds.1 });
+        }
+    }
+}
+
+fn is_over(process: &Process, work: &UnderWay) -> bool {
+    let max = if work.work == Work::Compile { process.limits.compile_ms_max } else { process.limits.run_ms_max };
+    work.for_ > Duration::from_millis(max)
+}
