@@ -20,7 +20,7 @@ struct Tile {
     reserved: u32,
 }
 
-// Of one column's cells in the rows of both windows. A window has at most 255 rows, and a cell less than 2^24 steps.
+// Of one column's cells in the rows of both windows. A window has at most 511 rows, and a cell less than 2^23 steps.
 struct Column {
     training: u32,
     guard: u32,

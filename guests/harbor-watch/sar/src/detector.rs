@@ -17,7 +17,7 @@ pub struct Image<'a> {
     pub width_px: usize,
     /// Rows.
     pub height_px: usize,
-    /// Intensity of each pixel, linear, relative to the mean of the open sea; seen in steps of 1/4096 and up to 4096.
+    /// Intensity of each pixel, linear, relative to the mean of the open sea; seen in steps of 1/4096 and up to 2048.
     pub intensity: &'a [f32],
     /// Whether a pixel is sea. Land is neither tested nor used as clutter.
     pub sea: &'a [bool],
@@ -70,7 +70,7 @@ pub trait Detector {
 /// Steps in an intensity of 1.
 const UNITS_PER_INTENSITY: f32 = 4096.0;
 /// The brightest that a detector sees; brighter is taken for this.
-const UNITS_MAX: u32 = (1 << 24) - 1;
+const UNITS_MAX: u32 = (1 << 23) - 1;
 
 /// An intensity as a whole number of steps.
 fn units(intensity: f32) -> u32 {
@@ -90,7 +90,7 @@ fn ratio(units: u32, clutter: Total, parameters: &CfarParameters) -> f32 {
     if clutter.count < parameters.training_px_min {
         return 0.0;
     }
-    // Both operands are exact: below 2^24 times below 2^29, and below 2^53.
+    // Both operands are exact: below 2^23 times below 2^30, and below 2^53.
     let ratio = (f64::from(units) * f64::from(clutter.count) / clutter.units as f64) as f32;
     if ratio >= parameters.threshold { ratio } else { 0.0 }
 }

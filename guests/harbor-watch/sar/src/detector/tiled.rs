@@ -11,8 +11,8 @@ use super::{CfarParameters, Detector, DetectorError, Image, Total, Window, ratio
 
 /// How a land pixel is written; no sea pixel is that bright.
 pub const LAND: u32 = u32::MAX;
-/// Widest half window, pixels: a column of 255 steps sums stays within 32 bits, and a row of 255 counts within 16.
-pub const HALF_WINDOW_MAX: usize = 127;
+/// Widest half window, pixels: a column of 511 cells sums to less than 2^32 steps.
+pub const HALF_WINDOW_MAX: usize = 255;
 /// Most rows that are tested in one tile.
 const TILE_ROWS_MAX: usize = 2048;
 /// What the device keeps for each cell at most: a candidate.
@@ -40,7 +40,7 @@ pub struct Tile<'a> {
     pub rows: u32,
     /// Rows in `units` above the first one to be tested.
     pub rows_above: u32,
-    /// The scene from there, in steps of 1/4096 of the sea's mean below 2^24, or [`LAND`]; whole rows.
+    /// The scene from there, in steps of 1/4096 of the sea's mean below 2^23, or [`LAND`]; whole rows.
     pub units: &'a [u32],
     /// Half widths: see [`CfarParameters::guard`].
     pub guard: Window,
@@ -316,10 +316,10 @@ mod tests {
             let image = Image { width_px: 64, height_px: 8, intensity: &intensity, sea: &sea };
             Definition::new(list_bytes_max).ratios(&image, parameters).unwrap_err().to_string()
         };
-        let wide = CfarParameters { training: Window { columns: 128, rows: 1 }, ..PARAMETERS };
+        let wide = CfarParameters { training: Window { columns: 256, rows: 1 }, ..PARAMETERS };
         let text = refusal(4096, &PARAMETERS, 512);
         assert!(text.ends_with("a row of 64 pixels with its windows does not fit into a list of 4096 bytes"), "{text}");
-        assert!(refusal(1 << 20, &wide, 512).contains("wider than 127 pixels"));
+        assert!(refusal(1 << 20, &wide, 512).contains("wider than 255 pixels"));
         assert!(refusal(1 << 20, &PARAMETERS, 511).contains("size it declares"));
     }
 }
