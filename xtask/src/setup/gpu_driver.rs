@@ -11,12 +11,12 @@ const PART: &str = "Vulkan driver";
 const PACKAGES: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// Where drivers are announced.
 const ICD_FOLDERS: [&str; 3] = ["/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
-/// Where the loader is: first the folder of Debian's.
+/// The loader itself.
 const LOADER: &str = "libvulkan.so.1";
 /// Mesa's driver that needs no GPU is announced by a file whose name begins so.
 const SOFTWARE: &str = "lvp_icd.";
 
-/// What is needed of the packages: all that they bring, or any driver.
+/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Driver {
     /// The one that needs no GPU: the tests' figures are for it.
