@@ -3,5 +3,5 @@
 //! Nothing here knows of pingora; the NATS client's types stay in this crate.
 
 pub mod wasi_logging;
-pub mod webgpu;
 pub mod wasmcloud_messaging;
+pub mod webgpu;

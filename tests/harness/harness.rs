@@ -8,6 +8,7 @@ pub mod client;
 pub mod components;
 pub mod envoy;
 pub mod fault_proxy;
+pub mod gpu;
 pub mod guests;
 pub mod host;
 pub mod lying_registry;

@@ -50,3 +50,6 @@ mod tls;
 mod trigger_certificates;
 mod two_hosts;
 mod upgrade;
+mod webgpu;
+mod webgpu_abuse;
+mod webgpu_coverage;

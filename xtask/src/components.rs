@@ -16,6 +16,8 @@ pub(crate) struct Guest {
     pub(crate) folder: PathBuf,
     /// Whether it is built into a component; otherwise it is a library that is tested natively.
     pub(crate) component: bool,
+    /// The features of a component: each makes a second one, `NAME-FEATURE`, out of the same source.
+    pub(crate) features: Vec<String>,
 }
 
 impl Guest {
@@ -49,7 +51,8 @@ pub(crate) fn find(layout: &Layout) -> Result<Vec<Guest>> {
         let manifest = read(&path)?;
         let Some(package) = package_name(&manifest) else { bail!("{} names no package", path.display()) };
         let component = manifest.lines().any(|line| line.starts_with("crate-type") && line.contains("\"cdylib\""));
-        guests.push(Guest { package, folder: folder.into(), component });
+        let features = if component { features(&manifest) } else { Vec::new() };
+        guests.push(Guest { package, folder: folder.into(), component, features });
     }
     Ok(guests)
 }
@@ -63,6 +66,14 @@ pub(crate) fn members(manifest: &str) -> Vec<String> {
     let list = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']'));
     let Some((list, _)) = list else { return Vec::new() };
     list.split(',').map(|item| item.trim().trim_matches('"').to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+/// The names in `[features]`, but for `default`.
+fn features(manifest: &str) -> Vec<String> {
+    let table = manifest.lines().skip_while(|line| *line != "[features]").skip(1);
+    let lines = table.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    let names = lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned());
+    names.filter(|name| name != "default").collect()
 }
 
 fn package_name(manifest: &str) -> Option<String> {
@@ -83,8 +94,17 @@ mod tests {
     }
 
     #[test]
+    fn features_are_read_from_their_table() {
+        let manifest =
+            "[package]\nname = \"x\"\n\n[features]\n# Words = more.\ngpu = [\"dep:y\"]\n\n[dependencies]\ny = \"1\"\n";
+        assert_eq!(features(manifest), ["gpu"]);
+        assert_eq!(features("[package]\nname = \"x\"\n"), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_component_is_named_after_its_folder() {
-        let guest = Guest { package: "harbor-watch-sar".into(), folder: "harbor-watch/sar".into(), component: true };
+        let (package, folder) = ("harbor-watch-sar".into(), "harbor-watch/sar".into());
+        let guest = Guest { package, folder, component: true, features: Vec::new() };
         assert_eq!(guest.name(), "sar");
         assert_eq!(guest.artifact(), "harbor_watch_sar.wasm");
         assert_eq!(package_name("[package]\nname = \"x\"\n"), Some("x".into()));

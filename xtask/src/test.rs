@@ -78,10 +78,15 @@ fn checks_without_a_build(layout: &Layout, times: &mut Times) -> Result<()> {
 }
 
 fn lints(layout: &Layout, times: &mut Times) -> Result<()> {
-    const CLIPPY: [&str; 7] = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    const CLIPPY: [&str; 4] = ["clippy", "--locked", "--workspace", "--all-targets"];
+    const DENY: [&str; 3] = ["--", "-D", "warnings"];
     times.step("clippy", "lints of host and guests (about 5 minutes the first time)", || {
-        process::run(process::cargo(&layout.guests()).env("CARGO_TARGET_DIR", "target").args(CLIPPY))?;
-        process::run(process::cargo(layout.root()).args(CLIPPY))
+        // Guests are built without features and with them.
+        for features in [&[][..], &["--all-features"]] {
+            let mut cargo = process::cargo(&layout.guests());
+            process::run(cargo.env("CARGO_TARGET_DIR", "target").args(CLIPPY).args(features).args(DENY))?;
+        }
+        process::run(process::cargo(layout.root()).args(CLIPPY).args(DENY))
     })
 }
 

@@ -154,7 +154,9 @@ impl Session {
                 let set = device.create_query_set(&desc);
                 Ok(Made { bytes: u64::from(count) * 8, ..Made::of(Object::QuerySet(set)) })
             }
-            Create::ComputePass { encoder, label, timestamps } => self.begin_compute(encoder, label.as_deref(), timestamps),
+            Create::ComputePass { encoder, label, timestamps } => {
+                self.begin_compute(encoder, label.as_deref(), timestamps)
+            }
             Create::RenderPass { encoder, desc } => self.begin_render(encoder, &desc),
             Create::CommandBuffer { encoder, label: _ } => self.finish_encoder(encoder),
             Create::RenderBundle { encoder, label } => self.finish_bundle(encoder, label.as_deref()),

@@ -21,13 +21,37 @@ use super::{
 /// A command with what it names.
 enum Drawing {
     Pipeline(wgpu::RenderPipeline),
-    BindGroup { index: u32, group: Option<wgpu::BindGroup>, offsets: Vec<u32> },
-    IndexBuffer { buffer: wgpu::Buffer, format: wgpu::IndexFormat, range: Range<u64> },
-    VertexBuffer { slot: u32, buffer: Option<(wgpu::Buffer, Range<u64>)> },
-    Draw { vertices: Range<u32>, instances: Range<u32> },
-    DrawIndexed { indices: Range<u32>, base_vertex: i32, instances: Range<u32> },
-    DrawIndirect { buffer: wgpu::Buffer, offset: u64 },
-    DrawIndexedIndirect { buffer: wgpu::Buffer, offset: u64 },
+    BindGroup {
+        index: u32,
+        group: Option<wgpu::BindGroup>,
+        offsets: Vec<u32>,
+    },
+    IndexBuffer {
+        buffer: wgpu::Buffer,
+        format: wgpu::IndexFormat,
+        range: Range<u64>,
+    },
+    VertexBuffer {
+        slot: u32,
+        buffer: Option<(wgpu::Buffer, Range<u64>)>,
+    },
+    Draw {
+        vertices: Range<u32>,
+        instances: Range<u32>,
+    },
+    DrawIndexed {
+        indices: Range<u32>,
+        base_vertex: i32,
+        instances: Range<u32>,
+    },
+    DrawIndirect {
+        buffer: wgpu::Buffer,
+        offset: u64,
+    },
+    DrawIndexedIndirect {
+        buffer: wgpu::Buffer,
+        offset: u64,
+    },
     /// A mark for debuggers, which bundles do without.
     Mark,
 }

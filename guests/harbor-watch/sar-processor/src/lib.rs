@@ -1,14 +1,26 @@
 //! Harbor Watch's worker: a detection request comes as a message, the answer leaves as a message.
 //!
 //! It exists to put the pipeline of `harbor-watch-sar` behind `wasmcloud:messaging/handler`. It must not know HTTP, who
-//! asks, or how the pipeline works. It keeps no state: any instance may take any message.
+//! asks, or how the pipeline works. Any instance may take any message: all that one keeps is its device, where it was
+//! built with the feature `gpu`.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
-use harbor_watch_sar::{CpuDetector, DetectRequest, Detector, DetectorError, RequestError, run};
+#[cfg(feature = "gpu")]
+mod gpu;
 
+use harbor_watch_sar::{CpuDetector, DetectRequest, DetectorError, Report, RequestError, run};
+
+#[cfg(not(feature = "gpu"))]
 wit_bindgen::generate!({
-    path: ["../../../wit/wasi-logging", "../../../wit/wasmcloud-messaging", "wit"],
+    path: ["../../../wit/wasi-logging", "../../../wit/wasi-webgpu", "../../../wit/wasmcloud-messaging", "wit"],
     world: "roadstead:harbor-watch-sar-processor/sar-processor",
+    generate_all,
+});
+
+#[cfg(feature = "gpu")]
+wit_bindgen::generate!({
+    path: ["../../../wit/wasi-logging", "../../../wit/wasi-webgpu", "../../../wit/wasmcloud-messaging", "wit"],
+    world: "roadstead:harbor-watch-sar-processor/sar-processor-gpu",
     generate_all,
 });
 
@@ -41,7 +53,7 @@ fn answer(json: &[u8]) -> Result<Vec<u8>, String> {
         Ok(request) => request,
         Err(error) => return refusal(&error),
     };
-    let report = run(&request, detector(&request)).map_err(|error: DetectorError| error.to_string())?;
+    let report = detect(&request).map_err(|error: DetectorError| error.to_string())?;
     let stats = &report.stats;
     let line = format!(
         "{} seed {}: {} detections, {} dark, {} of {} vessels found on {}",
@@ -62,7 +74,20 @@ fn refusal(error: &RequestError) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&serde_json::json!({ "error": error.to_string() })).map_err(|error| error.to_string())
 }
 
-/// Who computes the detector. One on a GPU is chosen here, unless `force_cpu` says otherwise.
-fn detector(_request: &DetectRequest) -> &'static dyn Detector {
-    &CpuDetector
+/// Runs the pipeline on the processor.
+#[cfg(not(feature = "gpu"))]
+fn detect(request: &DetectRequest) -> Result<Report, DetectorError> {
+    run(request, &CpuDetector)
+}
+
+/// Runs the pipeline on the GPU, unless the client rules it out. A GPU that fails is an error: an answer that took the
+/// slow way unasked would hide it.
+#[cfg(feature = "gpu")]
+fn detect(request: &DetectRequest) -> Result<Report, DetectorError> {
+    use harbor_watch_sar::TiledDetector;
+
+    thread_local! {
+        static GPU: TiledDetector<gpu::WebGpu> = TiledDetector::new(gpu::WebGpu::default());
+    }
+    if request.force_cpu() { run(request, &CpuDetector) } else { GPU.with(|gpu| run(request, gpu)) }
 }

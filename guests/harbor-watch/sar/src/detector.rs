@@ -1,9 +1,14 @@
 //! The seam between the pipeline and who computes the detector: [`Detector`]. One implementation runs on the
-//! processor; another may run elsewhere. Must not know scenes, vessels or clusters.
+//! processor, one hands tiles of the scene to a device. Must not know scenes, vessels or clusters.
+//!
+//! All detectors give equal answers, bit for bit: intensities are taken as whole numbers ([`UNITS_PER_INTENSITY`]), so
+//! that their sums are exact in any order, and the one division, with its comparison to the threshold, is [`ratio`].
 
 mod cpu;
+mod tiled;
 
 pub use cpu::CpuDetector;
+pub use tiled::{Candidate, Found, HALF_WINDOW_MAX, LAND, Tile, TileDevice, TileLimits, TiledDetector};
 
 /// A scene as a detector sees it. Both slices hold `width_px * height_px` values, row by row.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +17,7 @@ pub struct Image<'a> {
     pub width_px: usize,
     /// Rows.
     pub height_px: usize,
-    /// Intensity of each pixel, linear.
+    /// Intensity of each pixel, linear, relative to the mean of the open sea; seen in steps of 1/4096 and up to 2048.
     pub intensity: &'a [f32],
     /// Whether a pixel is sea. Land is neither tested nor used as clutter.
     pub sea: &'a [bool],
@@ -60,6 +65,34 @@ pub trait Detector {
     /// # Errors
     /// [`DetectorError`] when the backend is lost or the image does not fit it.
     fn ratios(&self, image: &Image<'_>, parameters: &CfarParameters) -> Result<Vec<f32>, DetectorError>;
+}
+
+/// Steps in an intensity of 1.
+const UNITS_PER_INTENSITY: f32 = 4096.0;
+/// The brightest that a detector sees; brighter is taken for this.
+const UNITS_MAX: u32 = (1 << 23) - 1;
+
+/// An intensity as a whole number of steps.
+fn units(intensity: f32) -> u32 {
+    // The conversion is exact below its bounds; what is no number is 0.
+    ((intensity * UNITS_PER_INTENSITY + 0.5) as u32).min(UNITS_MAX)
+}
+
+/// Sum and number of the sea pixels of some area.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Total {
+    units: u64,
+    count: u32,
+}
+
+/// The intensity of a cell over the mean of its clutter where that reaches the threshold, otherwise 0.
+fn ratio(units: u32, clutter: Total, parameters: &CfarParameters) -> f32 {
+    if clutter.count < parameters.training_px_min {
+        return 0.0;
+    }
+    // Both operands are exact: below 2^23 times below 2^30, and below 2^53.
+    let ratio = (f64::from(units) * f64::from(clutter.count) / clutter.units as f64) as f32;
+    if ratio >= parameters.threshold { ratio } else { 0.0 }
 }
 
 /// The threshold that pure speckle of `looks` looks exceeds with probability `false_alarm`, over a mean of many cells.

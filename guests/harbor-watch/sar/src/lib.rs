@@ -26,7 +26,10 @@ mod report;
 mod request;
 mod scene;
 
-pub use detector::{CfarParameters, CpuDetector, Detector, DetectorError, Image, Window};
+pub use detector::{
+    Candidate, CfarParameters, CpuDetector, Detector, DetectorError, Found, HALF_WINDOW_MAX, Image, LAND, Tile,
+    TileDevice, TileLimits, TiledDetector, Window,
+};
 pub use geo::{BoundingBox, Position};
 pub use pipeline::run;
 pub use region::{Anchorage, Lane, Region, regions};

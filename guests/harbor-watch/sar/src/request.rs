@@ -5,13 +5,13 @@ use serde::Deserialize;
 use crate::region::{Region, regions};
 
 /// Least and greatest width and height of a scene, pixels.
-const SIDE_PX: (u64, u64) = (64, 2048);
+const SIDE_PX: (u64, u64) = (64, 4096);
 /// Most vessels that may be asked for.
 const TARGETS_MAX: u64 = 200;
 
 /// A request whose every value is within bounds.
 ///
-/// The JSON fields, all optional: `region` ("singapore"), `sar_width` and `sar_height` (512, 64 to 2048 pixels),
+/// The JSON fields, all optional: `region` ("singapore"), `sar_width` and `sar_height` (512, 64 to 4096 pixels),
 /// `num_targets` (0 = chosen from the density; at most 200), `seed` (42), `density` (0.5, 0 to 1), `force_cpu` (false).
 /// Further fields are let through, so that newer clients can talk to this version.
 #[derive(Clone, Debug)]
@@ -145,8 +145,8 @@ mod tests {
     fn what_is_out_of_bounds_is_refused_by_name() {
         let text = refusal(r#"{"region":"atlantis"}"#);
         assert!(text.starts_with(r#"unknown region "atlantis": choose one of singapore, "#), "{text}");
-        assert_eq!(refusal(r#"{"sar_width":63}"#), "sar_width is 63: allowed is 64 to 2048");
-        assert_eq!(refusal(r#"{"sar_height":2049}"#), "sar_height is 2049: allowed is 64 to 2048");
+        assert_eq!(refusal(r#"{"sar_width":63}"#), "sar_width is 63: allowed is 64 to 4096");
+        assert_eq!(refusal(r#"{"sar_height":4097}"#), "sar_height is 4097: allowed is 64 to 4096");
         assert_eq!(refusal(r#"{"num_targets":201}"#), "num_targets is 201: allowed is 0 to 200");
         assert_eq!(refusal(r#"{"density":1.5}"#), "density is 1.5: allowed is 0 to 1");
         assert_eq!(refusal(r#"{"density":-0.1}"#), "density is -0.1: allowed is 0 to 1");

@@ -4,7 +4,7 @@
 //! time, and their running total along the row. It needs memory for one row instead of the whole scene. Must not know
 //! where the image came from.
 
-use super::{CfarParameters, Detector, DetectorError, Image, Window};
+use super::{CfarParameters, Detector, DetectorError, Image, Total, Window, ratio, units};
 
 /// The detector that is always there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,28 +29,23 @@ impl Detector for CpuDetector {
             outer.move_to(row);
             inner.move_to(row);
             for (column, (&value, &is_sea)) in intensity.iter().zip(sea).enumerate() {
-                ratios.push(if is_sea { ratio(value, outer.sum(column), inner.sum(column), parameters) } else { 0.0 });
+                let clutter = outer.sum(column).without(inner.sum(column));
+                ratios.push(if is_sea { ratio(units(value), clutter, parameters) } else { 0.0 });
             }
         }
         Ok(ratios)
     }
 }
 
-fn ratio(value: f32, outer: Total, inner: Total, parameters: &CfarParameters) -> f32 {
-    let count = outer.count - inner.count;
-    if count < f64::from(parameters.training_px_min) {
-        return 0.0;
+impl Total {
+    fn with(self, other: Self) -> Self {
+        Self { units: self.units + other.units, count: self.count + other.count }
     }
-    let clutter = ((outer.sum - inner.sum) / count).max(f64::MIN_POSITIVE);
-    let ratio = (f64::from(value) / clutter) as f32;
-    if ratio >= parameters.threshold { ratio } else { 0.0 }
-}
 
-/// Sum and number of the sea pixels of some area.
-#[derive(Clone, Copy, Default)]
-struct Total {
-    sum: f64,
-    count: f64,
+    /// Without a part of itself.
+    fn without(self, part: Self) -> Self {
+        Self { units: self.units.wrapping_sub(part.units), count: self.count.wrapping_sub(part.count) }
+    }
 }
 
 /// The rows that a window covers, summed by column, and the running total of those sums.
@@ -75,22 +70,21 @@ impl<'a> Band<'a> {
     fn move_to(&mut self, row: usize) {
         let end = (row + self.window.rows + 1).min(self.image.height_px);
         while self.next_row < end {
-            self.account(self.next_row, 1.0);
+            self.account(self.next_row, Total::with);
             self.next_row += 1;
         }
         if let Some(left_behind) = row.checked_sub(self.window.rows + 1) {
-            self.account(left_behind, -1.0);
+            self.account(left_behind, Total::without);
         }
         let mut total = Total::default();
         for (running, column) in self.running.iter_mut().skip(1).zip(&self.columns) {
-            total.sum += column.sum;
-            total.count += column.count;
+            total = total.with(*column);
             *running = total;
         }
     }
 
-    /// Adds a row to the column sums (`sign` 1) or takes it away (`sign` -1).
-    fn account(&mut self, row: usize, sign: f64) {
+    /// Puts a row to the column sums, or takes it away.
+    fn account(&mut self, row: usize, change: fn(Total, Total) -> Total) {
         let width = self.image.width_px;
         let range = row * width..(row + 1) * width;
         let (Some(intensity), Some(sea)) = (self.image.intensity.get(range.clone()), self.image.sea.get(range)) else {
@@ -98,8 +92,7 @@ impl<'a> Band<'a> {
         };
         for ((column, &value), &is_sea) in self.columns.iter_mut().zip(intensity).zip(sea) {
             if is_sea {
-                column.sum += sign * f64::from(value);
-                column.count += sign;
+                *column = change(*column, Total { units: units(value).into(), count: 1 });
             }
         }
     }
@@ -109,7 +102,7 @@ impl<'a> Band<'a> {
         let first = column.saturating_sub(self.window.columns);
         let end = (column + self.window.columns + 1).min(self.image.width_px);
         match (self.running.get(first), self.running.get(end)) {
-            (Some(before), Some(up_to)) => Total { sum: up_to.sum - before.sum, count: up_to.count - before.count },
+            (Some(before), Some(up_to)) => up_to.without(*before),
             _ => Total::default(),
         }
     }
@@ -163,7 +156,8 @@ mod tests {
             for column in 0..width_px {
                 let expected = by_definition(&image, column as i64, row as i64);
                 let found = ratios[row * width_px + column];
-                assert!((found - expected).abs() < 1e-4, "{column},{row}: {found} for {expected}");
+                // The intensities here are whole numbers of steps, so that nothing is rounded.
+                assert_eq!(found, expected, "{column},{row}");
             }
         }
     }
