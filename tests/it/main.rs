@@ -53,3 +53,4 @@ mod upgrade;
 mod webgpu;
 mod webgpu_abuse;
 mod webgpu_coverage;
+mod webgpu_limits;

@@ -406,9 +406,8 @@ fn registered(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 async fn first_message(control: &AsyncFd<OwnedFd>) -> Option<FromProcess> {
     loop {
         let mut ready = control.readable().await.ok()?;
-        match ready.try_io(|control| receive::<FromProcess>(control.get_ref())) {
-            Ok(received) => return received.ok().flatten().map(|(message, _)| message),
-            Err(_) => {}
+        if let Ok(received) = ready.try_io(|control| receive::<FromProcess>(control.get_ref())) {
+            return received.ok().flatten().map(|(message, _)| message);
         }
     }
 }

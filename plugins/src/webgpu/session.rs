@@ -153,11 +153,8 @@ impl Session {
         let mut out = self.out();
         let before = out.batch.len();
         let mut batch = std::mem::take(&mut out.batch);
-        batch = match frame::append(batch, op) {
-            Ok(batch) => batch,
-            // Memory cannot fail, and all commands can be written down.
-            Err(_) => Vec::new(),
-        };
+        // Memory cannot fail, and all commands can be written down.
+        batch = frame::append(batch, op).unwrap_or_default();
         if batch.len() - before.min(batch.len()) > FRAME_BYTES_MAX - 2 * BATCH_BYTES {
             batch.truncate(before);
             let error = GpuError::validation(format!("a command is longer than {FRAME_BYTES_MAX} bytes"));

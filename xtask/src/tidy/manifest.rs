@@ -6,19 +6,23 @@ use std::path::Path;
 use super::Findings;
 
 /// Dependencies whose name begins so belong to these folders alone.
-const OWNERS: [(&str, &[&str]); 4] = [
+const OWNERS: [(&str, &[&str]); 6] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
+    ("wgpu", &["gpu", "gpu/wire"]),
+    ("wgpu-types", &["gpu/wire"]),
 ];
 
 /// Which of our crates each crate may import; the root package may import all.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("bench", &["roadstead-config", "roadstead-proxy", "roadstead-runtime"]),
     ("config", &[]),
+    ("gpu", &["roadstead-gpu-wire"]),
+    ("gpu/wire", &[]),
     ("runtime", &["roadstead-config"]),
-    ("plugins", &["roadstead-config", "roadstead-runtime"]),
+    ("plugins", &["roadstead-config", "roadstead-gpu-wire", "roadstead-runtime"]),
     ("proxy", &["roadstead-config", "roadstead-runtime"]),
     ("xtask", &["roadstead-config"]),
 ];

@@ -316,7 +316,7 @@ impl wit::HostGpuDevice for InstanceState {
         let session = session(self, &this)?;
         let _ = self.ask(&session, Op::Sync).await;
         let waiting = self.table().push(Uncaptured { state: session.state() })?;
-        Ok(subscribe(self.table(), waiting)?)
+        subscribe(self.table(), waiting)
     }
 
     async fn connect_graphics_context(
