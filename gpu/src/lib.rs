@@ -6,6 +6,7 @@
 
 mod accounts;
 mod adapters;
+mod panics;
 mod process;
 mod session;
 mod shader;

@@ -7,7 +7,6 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    panic,
     sync::Arc,
     thread,
 };
@@ -21,6 +20,7 @@ use wgpu::Adapter;
 use crate::{
     accounts::Accounts,
     adapters::{self, AdapterChoice},
+    panics,
     session::Session,
     turns::Turns,
     watch,
@@ -63,11 +63,7 @@ impl Process {
 /// # Errors
 /// When there is no adapter, or the process cannot go on.
 pub fn serve(control: OwnedFd, choice: &AdapterChoice, limits: GpuLimits) -> Result<(), GpuProcessError> {
-    panic::set_hook(Box::new(|info| {
-        let text = info.payload_as_str().unwrap_or("no text");
-        let line = info.location().map(ToString::to_string).unwrap_or_default();
-        eprintln!("the GPU process panicked at {line}: {text}");
-    }));
+    panics::print_as_lines();
     let instance = adapters::instance();
     let (facts, adapter) = match adapters::choose(&instance, choice) {
         Ok(chosen) => chosen,

@@ -97,7 +97,7 @@ async fn a_submit_runs_so_long_and_a_workload_ends_the_process_so_often() {
     assert!(matches!(&refused, Played::Ended(_) | Played::Failed(_)), "{refused:?}");
     let workload = host.workload("gpu").await.to_string();
     assert!(workload.contains("ended the GPU process 2 times (gpu_crashes_max)"), "{workload}");
-    assert!(workload.contains("error"), "{workload}");
+    assert!(workload.contains("WORKLOAD_STATE_ERROR"), "{workload}");
 }
 
 /// `gpu_submits_in_flight_max: 1` and `gpu_queue_ms_max: 1` leave a tenant that is alone as it was; a queue that lets

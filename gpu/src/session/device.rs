@@ -52,7 +52,8 @@ impl Session {
     ) -> Result<OpenDevice, DeviceRefused> {
         let charge = self.account.device().map_err(DeviceRefused::Full)?;
         // Nothing beyond WebGPU, whatever the adapter has.
-        let allowed = self.process.adapter.features() & wgt::Features::all_webgpu_mask();
+        let webgpu = wgt::Features::all_webgpu_mask() | wgt::Features::SUBGROUP;
+        let allowed = self.process.adapter.features() & webgpu;
         if !allowed.contains(features) {
             let missing = features - allowed;
             return Err(DeviceRefused::Unsupported(format!("the adapter lacks {missing:?}")));

@@ -1,15 +1,14 @@
 //! Render passes and render bundles, which share most of their commands.
 
-use std::{
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::ops::Range;
 
 use roadstead_gpu_wire::{
     Id,
     op::{DebugOp, DrawOp, RenderOp, RenderPassDesc},
     reply::GpuError,
 };
+
+use crate::panics::quietly;
 
 use super::{
     Session,
@@ -192,7 +191,9 @@ impl Session {
         let Some(Object::Encoder(open)) = self.objects.get_mut(encoder) else {
             return Err(GpuError::validation("the command encoder is finished or not valid"));
         };
-        let pass = open.encoder.begin_render_pass(&full).forget_lifetime();
+        let mut pass = open.encoder.begin_render_pass(&full).forget_lifetime();
+        // WebGPU has this for a pass that sets none; wgpu has an error.
+        pass.set_blend_constant(wgpu::Color::TRANSPARENT);
         Ok(Made::of(Object::RenderPass(Box::new(PassObject { pass, encoder }))))
     }
 
@@ -223,6 +224,9 @@ impl Session {
                 draw!(self.open_render(id)?, &drawing);
             }
             RenderOp::Viewport { x, y, width, height, min_depth, max_depth } => {
+                if [x, y, width, height, min_depth, max_depth].iter().any(|part| !part.is_finite()) {
+                    return Err("the viewport has a part that is no finite number".to_owned());
+                }
                 self.open_render(id)?.set_viewport(x, y, width, height, min_depth, max_depth);
             }
             RenderOp::Scissor { x, y, width, height } => self.open_render(id)?.set_scissor_rect(x, y, width, height),
@@ -289,7 +293,7 @@ impl Session {
         let Some(open) = &self.device else { return Err(invalid()) };
         let device = open.device.clone();
         // wgpu has no other answer to a bundle that is not valid than a panic, in which nothing is half done.
-        let made = catch_unwind(AssertUnwindSafe(|| {
+        let made = quietly(|| {
             let mut encoder = device.create_render_bundle_encoder(&wgpu::RenderBundleEncoderDescriptor {
                 label: desc.label.as_deref(),
                 color_formats: &desc.colors,
@@ -299,7 +303,7 @@ impl Session {
             });
             drawings.iter().for_each(|drawing| draw!(encoder, drawing));
             encoder.finish(&wgpu::RenderBundleDescriptor { label })
-        }));
+        });
         let bundle = made.map_err(|panic| GpuError::validation(panic_text(&*panic)))?;
         let kept = self.objects.entry_mut(id).map(|entry| std::mem::take(&mut entry.kept)).unwrap_or_default();
         Ok(Made { kept, ..Made::of(Object::Bundle(bundle)) })

@@ -187,7 +187,7 @@ impl Session {
     }
 
     /// Sends all commands of the batch.
-    async fn flush(&self) -> Result<(), Gone> {
+    pub(super) async fn flush(&self) -> Result<(), Gone> {
         let mut writer = self.writer.lock().await;
         let batch = std::mem::take(&mut self.out().batch);
         if batch.is_empty() {

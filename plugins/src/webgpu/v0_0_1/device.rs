@@ -27,12 +27,15 @@ use crate::webgpu::{
 
 /// Ready when an error came that no scope took.
 struct Uncaptured {
+    session: Arc<Session>,
     state: watch::Receiver<DeviceState>,
 }
 
 #[wasmtime_wasi_io::async_trait]
 impl Pollable for Uncaptured {
     async fn ready(&mut self) {
+        // What is to be waited for may not have been sent yet.
+        let _ = self.session.flush().await;
         // A session that is gone has no more errors; then nothing is to be waited for.
         let _ = self.state.wait_for(|state| !state.uncaptured.is_empty() || state.loss.is_some()).await;
     }
@@ -315,7 +318,7 @@ impl wit::HostGpuDevice for InstanceState {
     ) -> wasmtime::Result<Resource<DynPollable>> {
         let session = session(self, &this)?;
         let _ = self.ask(&session, Op::Sync).await;
-        let waiting = self.table().push(Uncaptured { state: session.state() })?;
+        let waiting = self.table().push(Uncaptured { state: session.state(), session })?;
         subscribe(self.table(), waiting)
     }
 
