@@ -242,7 +242,7 @@ async fn the_schedulers_connection_alone_is_lost() {
     eventually("an answer on the new connection", async || {
         let asked = json!({"workloadId": "gateway"}).to_string().into_bytes();
         let asked = operator.send(id, "status", asked, Duration::from_secs(20));
-        tokio::time::timeout(Duration::from_secs(2), asked).await.ok().map(|status| drop(status))
+        tokio::time::timeout(Duration::from_secs(2), asked).await.ok().map(drop)
     })
     .await;
     operator.stop(id, "gateway").await.is("gateway", "STOPPING");
