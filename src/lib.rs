@@ -41,8 +41,8 @@ pub mod plugin {
         Activation, BoundState, ComponentBinding, HostPlugin, InterfaceOffer, PluginContext, PluginError,
     };
     pub use roadstead_runtime::{
-        BackendHealth, Call, CallError, ComponentHandle, FaultKind, GuestFuture, GuestLog, InLane, InstanceState, LaneError, LogText,
-        OwnedSeries, PoolStatus, Series, SeriesByOwner, TraceContext, TraceId,
+        BackendHealth, Call, CallError, ComponentHandle, FaultKind, GuestFuture, GuestLog, InLane, InstanceState,
+        LaneError, LogText, OwnedSeries, PoolStatus, Series, SeriesByOwner, TraceContext, TraceId,
     };
 
     /// `wasi:logging`.

@@ -85,7 +85,8 @@ impl ComponentLinker {
             }
         }
         let pre = linker.instantiate_pre(&code)?;
-        let new = Arc::new(LinkedComponent { pre, can_be_lost, slots: slots_of(&code), proxy: OnceLock::new(), _code: code });
+        let new =
+            Arc::new(LinkedComponent { pre, can_be_lost, slots: slots_of(&code), proxy: OnceLock::new(), _code: code });
         linked.retain(|_, component| component.strong_count() > 0);
         linked.insert(address, Arc::downgrade(&new));
         Ok(new)

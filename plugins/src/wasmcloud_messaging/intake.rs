@@ -228,7 +228,9 @@ impl Worker {
         match result {
             Ok(Handled::Done) => self.bound.metrics.handled.count(Ok(())),
             Ok(Handled::Unwanted) => self.bound.metrics.handled.count(Err(Failure::requester_gone().kind)),
-            Ok(Handled::Failed(reason) | Handled::Lost(reason)) => self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await,
+            Ok(Handled::Failed(reason) | Handled::Lost(reason)) => {
+                self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await
+            }
             Err(error) => {
                 tracing::warn!(
                     namespace = %self.component.workload().namespace,

@@ -51,7 +51,10 @@ impl GpuMetrics {
                 "Ends of the GPU process by a crash or because something took too long.",
             )?,
             submits: counter("roadstead_gpu_submits_total", "Submits that have ended.")?,
-            retries: counter("roadstead_gpu_lost_calls_total", "Calls that lost the GPU by no fault of their workload.")?,
+            retries: counter(
+                "roadstead_gpu_lost_calls_total",
+                "Calls that lost the GPU by no fault of their workload.",
+            )?,
             wait: histogram("roadstead_gpu_wait_seconds", "Time that submits waited for those of others.")?,
             run: histogram("roadstead_gpu_run_seconds", "Time that submits had the GPU.")?,
             workloads: SeriesByOwner::default(),

@@ -112,7 +112,9 @@ impl Buffer {
         let offset = offset.unwrap_or(0);
         let size = size.unwrap_or(self.size.saturating_sub(offset));
         if !offset.is_multiple_of(8) || !size.is_multiple_of(4) {
-            return Err(RangeError::Operation(format!("offset {offset} is no multiple of 8, or size {size} none of 4")));
+            return Err(RangeError::Operation(format!(
+                "offset {offset} is no multiple of 8, or size {size} none of 4"
+            )));
         }
         let end = offset.checked_add(size).filter(|end| *end <= mapped.offset + mapped.size);
         if end.is_none() || offset < mapped.offset {

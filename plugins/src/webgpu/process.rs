@@ -132,7 +132,11 @@ impl Gpu {
     ///
     /// # Errors
     /// When it does not start, or has no adapter.
-    pub(super) async fn start(program: GpuProgram, limits: Arc<Limits>, metrics: GpuMetrics) -> Result<Arc<Self>, GpuError> {
+    pub(super) async fn start(
+        program: GpuProgram,
+        limits: Arc<Limits>,
+        metrics: GpuMetrics,
+    ) -> Result<Arc<Self>, GpuError> {
         let running = begin(&program, &limits).await?;
         let gpu = Arc::new(Self {
             program,
@@ -227,7 +231,8 @@ impl Gpu {
         let message = FromHost::Open(orders);
         loop {
             let mut ready = control.writable().await?;
-            let sent = ready.try_io(|control| send(control.get_ref(), &message, &[theirs.as_fd(), session.memory_file()]));
+            let sent =
+                ready.try_io(|control| send(control.get_ref(), &message, &[theirs.as_fd(), session.memory_file()]));
             match sent {
                 Ok(Ok(())) => return Ok(session),
                 Ok(Err(_)) => return Err(SessionError::Gone),
@@ -314,7 +319,9 @@ impl Gpu {
     fn account_for(&self, overran: Option<(SessionId, Overrun)>, status: &io::Result<ExitStatus>) {
         let sessions = std::mem::take(&mut *self.sessions());
         let mut at_work: Vec<WorkloadId> = match overran {
-            Some((session, _)) => sessions.get(&session).map(|registered| registered.owner.workload.clone()).into_iter().collect(),
+            Some((session, _)) => {
+                sessions.get(&session).map(|registered| registered.owner.workload.clone()).into_iter().collect()
+            }
             None => {
                 let busy = |registered: &&Registered| registered.work.as_ref().is_some_and(|work| work.is_any());
                 sessions.values().filter(busy).map(|registered| registered.owner.workload.clone()).collect()

@@ -318,3 +318,61 @@ async fn listen(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn say(writer: &mut OwnedWriteHalf, frame: &ServerFrame) {
+        let payload = frame::encode(frame).unwrap();
+        writer.write_all(&frame::header(&payload).unwrap()).await.unwrap();
+        writer.write_all(&payload).await.unwrap();
+    }
+
+    /// Of errors that no scope took, the latest are kept, `UNCAPTURED_MAX` of them; of answers, `REPLIES_MAX` wait.
+    #[tokio::test]
+    async fn what_the_process_says_is_bounded() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (reader, _ours) = ours.into_split();
+        let (_theirs, mut writer) = theirs.into_split();
+        let (answers, mut replies) = mpsc::channel(REPLIES_MAX);
+        let state = watch::Sender::new(DeviceState::default());
+        let work = Arc::new(WorkInHand::default());
+        let listening = tokio::spawn(listen(reader, answers, state.clone(), work));
+        for number in 0..UNCAPTURED_MAX + 3 {
+            let error = GpuError::validation(number.to_string());
+            say(&mut writer, &ServerFrame::Event(Event::Uncaptured(error))).await;
+        }
+        for _ in 0..REPLIES_MAX + 2 {
+            say(&mut writer, &ServerFrame::Reply(Reply::Done)).await;
+        }
+        let mut seen = state.subscribe();
+        let last = (UNCAPTURED_MAX + 2).to_string();
+        let is_last = |state: &DeviceState| state.uncaptured.last().is_some_and(|error| error.message == last);
+        let told = tokio::time::timeout(Duration::from_secs(20), seen.wait_for(is_last)).await.unwrap().unwrap();
+        assert_eq!((told.uncaptured.len(), told.uncaptured[0].message.as_str()), (UNCAPTURED_MAX, "3"));
+        drop(told);
+        assert!(!listening.is_finished(), "it waits with the answer that has no place");
+        for _ in 0..REPLIES_MAX + 2 {
+            let answer = tokio::time::timeout(Duration::from_secs(20), replies.recv()).await.unwrap();
+            assert_eq!(answer, Some(Reply::Done));
+        }
+        drop(writer);
+        assert!(listening.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_ends_the_session() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (reader, _ours) = ours.into_split();
+        let (_theirs, mut writer) = theirs.into_split();
+        let (answers, mut replies) = mpsc::channel(REPLIES_MAX);
+        let state = watch::Sender::new(DeviceState::default());
+        let listening = tokio::spawn(listen(reader, answers, state, Arc::default()));
+        writer.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
+        assert!(listening.await.is_ok());
+        assert_eq!(replies.recv().await, None);
+    }
+}

@@ -182,7 +182,11 @@ impl Host {
             interfaces: offer.imports.iter().chain(offer.types).chain(offer.exports).copied().collect(),
         });
         let speaks_tls = self.https_address().is_some();
-        let workloads = self.entries().iter().map(|(id, entry)| self.judged(id, WorkloadStatus::of(id, entry, speaks_tls))).collect();
+        let workloads = self
+            .entries()
+            .iter()
+            .map(|(id, entry)| self.judged(id, WorkloadStatus::of(id, entry, speaks_tls)))
+            .collect();
         HostStatus {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),

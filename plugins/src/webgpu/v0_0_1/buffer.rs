@@ -20,9 +20,7 @@ fn map_error(kind: wit::MapAsyncErrorKind, message: impl Into<String>) -> MapErr
 
 fn range_error(error: RangeError) -> MappedError {
     match error {
-        RangeError::Operation(message) => {
-            MappedError { kind: wit::GetMappedRangeErrorKind::OperationError, message }
-        }
+        RangeError::Operation(message) => MappedError { kind: wit::GetMappedRangeErrorKind::OperationError, message },
         RangeError::Range(message) => MappedError { kind: wit::GetMappedRangeErrorKind::RangeError, message },
     }
 }

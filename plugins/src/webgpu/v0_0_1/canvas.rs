@@ -23,11 +23,7 @@ pub(super) fn no_surfaces<T>() -> wasmtime::Result<T> {
 }
 
 impl wit::HostGpuCanvasContext for InstanceState {
-    async fn configure(
-        &mut self,
-        _: Resource<CanvasContext>,
-        _: wit::GpuCanvasConfiguration,
-    ) -> wasmtime::Result<()> {
+    async fn configure(&mut self, _: Resource<CanvasContext>, _: wit::GpuCanvasConfiguration) -> wasmtime::Result<()> {
         no_surfaces()
     }
 
@@ -42,7 +38,10 @@ impl wit::HostGpuCanvasContext for InstanceState {
         no_surfaces()
     }
 
-    async fn get_current_texture(&mut self, _: Resource<CanvasContext>) -> wasmtime::Result<Resource<objects::Texture>> {
+    async fn get_current_texture(
+        &mut self,
+        _: Resource<CanvasContext>,
+    ) -> wasmtime::Result<Resource<objects::Texture>> {
         no_surfaces()
     }
 

@@ -282,11 +282,7 @@ impl wit::HostGpuDevice for InstanceState {
         self.hand(objects::LostInfo(lost))
     }
 
-    async fn push_error_scope(
-        &mut self,
-        this: Resource<Device>,
-        filter: wit::GpuErrorFilter,
-    ) -> wasmtime::Result<()> {
+    async fn push_error_scope(&mut self, this: Resource<Device>, filter: wit::GpuErrorFilter) -> wasmtime::Result<()> {
         let filter = match filter {
             wit::GpuErrorFilter::Validation => ErrorFilter::Validation,
             wit::GpuErrorFilter::OutOfMemory => ErrorFilter::OutOfMemory,
@@ -312,10 +308,7 @@ impl wit::HostGpuDevice for InstanceState {
         }
     }
 
-    async fn onuncapturederror_subscribe(
-        &mut self,
-        this: Resource<Device>,
-    ) -> wasmtime::Result<Resource<DynPollable>> {
+    async fn onuncapturederror_subscribe(&mut self, this: Resource<Device>) -> wasmtime::Result<Resource<DynPollable>> {
         let session = session(self, &this)?;
         let _ = self.ask(&session, Op::Sync).await;
         let waiting = self.table().push(Uncaptured { state: session.state(), session })?;

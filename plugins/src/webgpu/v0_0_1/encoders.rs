@@ -10,10 +10,8 @@ use roadstead_runtime::InstanceState;
 use wasmtime::component::Resource;
 
 use super::{
-    CommandBuffer, CommandEncoder, ComputePass, ComputePipeline, Gpu, RenderPass, copies, label,
-    labels::labelled,
-    states::extent,
-    wit,
+    CommandBuffer, CommandEncoder, ComputePass, ComputePipeline, Gpu, RenderPass, copies, label, labels::labelled,
+    states::extent, wit,
 };
 use crate::webgpu::{
     objects::{Buffer, QuerySet, cut},

@@ -48,7 +48,9 @@ fn stage(
     constants: Option<&Resource<generated::Constants>>,
 ) -> wasmtime::Result<StageDesc> {
     let constants = match constants {
-        Some(record) => state.table().delete(Resource::<generated::Constants>::new_own(record.rep()))?.entries().to_vec(),
+        Some(record) => {
+            state.table().delete(Resource::<generated::Constants>::new_own(record.rep()))?.entries().to_vec()
+        }
         None => Vec::new(),
     };
     Ok(StageDesc { module: state.of(session, module)?, entry_point: entry_point.cloned(), constants })

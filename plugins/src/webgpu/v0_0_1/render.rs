@@ -79,9 +79,7 @@ pub(super) fn pass(
         label: label(descriptor.label.as_ref()),
         colors,
         depth_stencil,
-        occlusion_query_set: (descriptor.occlusion_query_set.as_ref())
-            .map(|set| state.of(session, set))
-            .transpose()?,
+        occlusion_query_set: (descriptor.occlusion_query_set.as_ref()).map(|set| state.of(session, set)).transpose()?,
         timestamps,
     })
 }

@@ -1,11 +1,6 @@
 //! Textures and their views.
 
-use roadstead_gpu_wire::{
-    Op,
-    op::Create,
-    reply::GpuError,
-    wgt,
-};
+use roadstead_gpu_wire::{Op, op::Create, reply::GpuError, wgt};
 use roadstead_runtime::InstanceState;
 use wasmtime::component::Resource;
 
