@@ -46,6 +46,14 @@ pub(crate) fn check(code: &str, bounds: Bounds) -> Result<Option<Arc<Overridable
 }
 
 impl Overridable {
+    /// Whether the shader has a constant that goes by this name: its number where it has one, otherwise its name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.module.overrides.iter().any(|(_, constant)| match constant.id {
+            Some(id) => name.parse() == Ok(id),
+            None => constant.name.as_deref() == Some(name),
+        })
+    }
+
     /// Checks the shader with the constants of a pipeline. Constants that do not fit are the compiler's to refuse.
     ///
     /// # Errors
@@ -217,5 +225,6 @@ mod tests {
         let with = |n: f64| overridable.check(ShaderStage::Compute, Some("main"), &[("n".to_owned(), n)], BOUNDS);
         assert_eq!(with(16.0), Ok(()));
         assert!(with(1e6).is_err());
+        assert!(overridable.has("n") && !overridable.has("m") && !overridable.has("0"));
     }
 }

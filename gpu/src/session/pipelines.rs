@@ -101,6 +101,11 @@ impl Session {
     /// Finds a stage's shader, and checks it with the constants that it gets now.
     fn stage<'a>(&self, desc: &'a StageDesc, stage: ShaderStage) -> Result<Stage<'a>, GpuError> {
         let found = self.objects.shader(desc.module).map_err(GpuError::validation)?;
+        // The compiler passes over constants that it does not know.
+        let is_unknown = |name: &str| !found.overridable.as_ref().is_some_and(|shader| shader.has(name));
+        if let Some((unknown, _)) = desc.constants.iter().find(|(name, _)| is_unknown(name)) {
+            return Err(GpuError::validation(format!("the shader has no constant {unknown:?}")));
+        }
         if let Some(overridable) = found.overridable.clone() {
             let bounds = self.shader_bounds();
             let entry_point = desc.entry_point.clone();

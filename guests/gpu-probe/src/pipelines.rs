@@ -93,7 +93,9 @@ fn constants(_: &Value) -> Saw {
 fn constants_refused(_: &Value) -> Saw {
     let stage = Stage::new()?;
     let module = stage.shader(CONSTANTS);
-    let refused = |pairs: &[(&str, f64)]| stage.invalid("wrong constants", || with_constants(&stage, &module, pairs));
+    let refused = |pairs: &[(&str, f64)]| {
+        stage.invalid(&format!("constants {pairs:?}"), || with_constants(&stage, &module, pairs))
+    };
     Ok(json!({
         "missing": refused(&[])?,
         "unknown": refused(&[("scale", 1.0), ("height", 1.0)])?,
