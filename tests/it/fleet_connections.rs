@@ -153,7 +153,7 @@ async fn the_http_address_speaks_tls_where_it_has_a_certificate() {
 #[test]
 fn what_this_version_has_not_is_refused_at_the_start() {
     for (flags, reason) in [
-        (&["--wasi-webgpu"][..], "--wasi-webgpu cannot be used: this version does not offer wasi:webgpu"),
+        (&["--wasi-webgpu=require", "--gpu-adapter", "no such"][..], "--wasi-webgpu=require: no GPU"),
         (
             &["--postgres-url", "postgres://a:hunter2@b/c"],
             "--postgres-url cannot be used: this version has no keyvalue",
@@ -162,7 +162,7 @@ fn what_this_version_has_not_is_refused_at_the_start() {
         (&["--tls-cert-path", "a", "--tls-key-path", "b"], "certificates are for --https-addr"),
     ] {
         let (said, code) = refused(flags);
-        assert_eq!(code, 2, "{said}");
+        assert_eq!(code, if flags.contains(&"--gpu-adapter") { 1 } else { 2 }, "{said}");
         assert!(said.contains(reason) && !said.contains("hunter2"), "{said}");
     }
     let (said, code) = refused(&["--scheduler-nats-url", "nats://a b"]);
