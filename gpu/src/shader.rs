@@ -23,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) private_bytes_max: u64,
     /// Expressions and statements of an entry point with all functions written out where they are called.
     pub(crate) size_max: u64,
+    /// Invocations of a workgroup in each direction, and all of them.
+    pub(crate) workgroup_max: ([u32; 3], u32),
 }
 
 /// A shader whose memory depends on constants that only its pipelines give.
@@ -68,10 +70,27 @@ impl Overridable {
         let constants: PipelineConstants = constants.iter().cloned().collect();
         let entry = entry_point.map(|name| (stage, name));
         match process_overrides(&self.module, &self.info, entry, &constants) {
-            Ok((module, _)) => measure(&module, bounds),
+            Ok((module, _)) => {
+                let entries = module.entry_points.iter().filter(|entry| entry.stage == ShaderStage::Compute);
+                entries.map(|entry| entry.workgroup_size).try_for_each(|size| workgroup_fits(size, bounds))?;
+                measure(&module, bounds)
+            }
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Where constants make the size of a workgroup, the compiler looks at no limit.
+fn workgroup_fits(size: [u32; 3], bounds: Bounds) -> Result<(), GpuError> {
+    let (each_max, all_max) = bounds.workgroup_max;
+    let all = size.iter().fold(1_u64, |all, one| all.saturating_mul(u64::from(*one)));
+    let fits = size.iter().zip(each_max).all(|(one, max)| (1..=max).contains(one)) && all <= u64::from(all_max);
+    if fits {
+        return Ok(());
+    }
+    Err(GpuError::validation(format!(
+        "a workgroup of {size:?} invocations; the device has from 1 to {each_max:?}, and {all_max} in all"
+    )))
 }
 
 /// What a function takes with all that it calls.
@@ -175,7 +194,12 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { workgroup_bytes_max: 16_384, private_bytes_max: 65_536, size_max: 100_000 };
+    const BOUNDS: Bounds = Bounds {
+        workgroup_bytes_max: 16_384,
+        private_bytes_max: 65_536,
+        size_max: 100_000,
+        workgroup_max: ([256, 256, 64], 256),
+    };
 
     fn refused(code: &str) -> String {
         check(code, BOUNDS).err().map(|error| error.message).unwrap_or_default()
@@ -214,6 +238,16 @@ mod tests {
         }
         code.push_str("@compute @workgroup_size(1) fn main() { var x = f29(1u); x += 1u; }");
         assert!(refused(&code).contains("gpu_shader_size_max"), "{}", refused(&code));
+    }
+
+    #[test]
+    fn constants_make_no_workgroup_that_is_too_large() {
+        let code = "override n: u32; @compute @workgroup_size(n, 2) fn main() {}";
+        let overridable = check(code, BOUNDS).unwrap_or_else(|e| panic!("{e:?}"));
+        let overridable = overridable.unwrap_or_else(|| panic!("it has overrides"));
+        let with = |n: f64| overridable.check(ShaderStage::Compute, Some("main"), &[("n".to_owned(), n)], BOUNDS);
+        assert_eq!(with(128.0), Ok(()));
+        assert!(with(129.0).is_err() && with(257.0).is_err());
     }
 
     #[test]

@@ -50,11 +50,17 @@ impl Stage<'_> {
 impl Session {
     fn shader_bounds(&self) -> Bounds {
         let limits = self.limits();
-        let workgroup = self.device.as_ref().map_or(0, |open| open.limits.max_compute_workgroup_storage_size);
+        let of_device = self.device.as_ref().map(|open| open.limits.clone()).unwrap_or_default();
+        let workgroup_size_max = [
+            of_device.max_compute_workgroup_size_x,
+            of_device.max_compute_workgroup_size_y,
+            of_device.max_compute_workgroup_size_z,
+        ];
         Bounds {
-            workgroup_bytes_max: u64::from(workgroup),
+            workgroup_bytes_max: u64::from(of_device.max_compute_workgroup_storage_size),
             private_bytes_max: limits.private_bytes_max,
             size_max: limits.shader_size_max,
+            workgroup_max: (workgroup_size_max, of_device.max_compute_invocations_per_workgroup),
         }
     }
 

@@ -61,8 +61,9 @@ pub(super) fn pass(
     let depth_stencil = match &descriptor.depth_stencil_attachment {
         Some(attachment) => Some(DepthStencilAttachment {
             view: state.of(session, &attachment.view)?,
+            // A clear needs a value from 0 to 1: without one it is refused as any other that is not.
             depth: (attachment.depth_load_op.zip(attachment.depth_store_op))
-                .map(|(load, store)| operations(load, attachment.depth_clear_value.unwrap_or(0.0), store)),
+                .map(|(load, store)| operations(load, attachment.depth_clear_value.unwrap_or(f32::NAN), store)),
             stencil: (attachment.stencil_load_op.zip(attachment.stencil_store_op))
                 .map(|(load, store)| operations(load, attachment.stencil_clear_value.unwrap_or(0), store)),
         }),
