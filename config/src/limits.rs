@@ -294,7 +294,8 @@ limits! {
     gpu_shader_size_max = 500_000 Count;
     /// Private variables that one entry point of a shader uses, together with the variables of its functions.
     gpu_private_bytes_max = 65_536 Bytes;
-    /// Time that the compilation of one shader or pipeline may take; longer, and the GPU process is begun anew.
+    /// Time of the processor that the compilation of one shader or pipeline may take; longer, or ten times as long by the
+    /// clock, and the GPU process is begun anew.
     gpu_compile_ms_max = 10_000 Milliseconds;
     /// Time that one submit may run on a GPU; longer, and the GPU process is begun anew.
     gpu_run_ms_max = 10_000 Milliseconds;

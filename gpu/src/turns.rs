@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -55,6 +58,7 @@ struct Granted {
     owner: Owner,
     work: Work,
     since: Instant,
+    thread: Arc<Worker>,
 }
 
 struct Waiting {
@@ -69,15 +73,34 @@ pub(crate) struct Turn {
     ticket: u64,
     /// How long it was waited for.
     pub(crate) waited: Duration,
+    /// The thread that does the work, where that is known.
+    pub(crate) thread: Arc<Worker>,
     since: Instant,
 }
 
+/// The thread that does a piece of work.
+#[derive(Debug, Default)]
+pub(crate) struct Worker(AtomicI32);
+
+impl Worker {
+    /// It is this one.
+    pub(crate) fn is_here(&self) {
+        self.0.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Release);
+    }
+
+    /// Its number; 0 when it is not known.
+    pub(crate) fn id(&self) -> i32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// A piece of work that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct UnderWay {
     pub(crate) session: SessionId,
     pub(crate) work: Work,
     pub(crate) for_: Duration,
+    pub(crate) thread: Arc<Worker>,
 }
 
 impl State {
@@ -154,12 +177,13 @@ impl Turns {
         };
         state.waiting.retain(|waiting| waiting.ticket != ticket);
         let since = Instant::now();
+        let thread = Arc::new(Worker::default());
         if granted {
-            state.granted.push(Granted { ticket, owner: owner.clone(), work, since });
+            state.granted.push(Granted { ticket, owner: owner.clone(), work, since, thread: thread.clone() });
         }
         drop(state);
         self.changed.notify_all();
-        granted.then(|| Turn { turns: self.clone(), ticket, waited: since - began, since })
+        granted.then(|| Turn { turns: self.clone(), ticket, waited: since - began, thread, since })
     }
 
     /// All work that goes on now.
@@ -168,6 +192,7 @@ impl Turns {
             session: granted.owner.session,
             work: granted.work,
             for_: granted.since.elapsed(),
+            thread: granted.thread.clone(),
         };
         self.state().granted.iter().map(all).collect()
     }

@@ -13,6 +13,9 @@ use crate::{
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// A compilation that takes so many times as long as it may by the clock is stuck, whatever it computes.
+const STUCK: u32 = 10;
+
 /// Exit code of a process that ended itself because something took too long.
 const OVERRAN: i32 = 3;
 
@@ -41,7 +44,21 @@ fn watch(process: &Process) {
     }
 }
 
+/// Whether something takes too long: a submit by the clock, a compilation by the processor's time, since that of a busy
+/// machine is nobody's fault, and by the clock when it does nothing at all.
 fn is_over(process: &Process, work: &UnderWay) -> bool {
-    let max = if work.work == Work::Compile { process.limits.compile_ms_max } else { process.limits.run_ms_max };
-    work.for_ > Duration::from_millis(max)
+    match work.work {
+        Work::Run => work.for_ > Duration::from_millis(process.limits.run_ms_max),
+        Work::Compile => {
+            let max = Duration::from_millis(process.limits.compile_ms_max);
+            let computed = || processor_time(work.thread.id()).unwrap_or(work.for_);
+            work.for_ > max && (computed() > max || work.for_ > max * STUCK)
+        }
+    }
+}
+
+/// The processor's time that a thread of this process has had.
+fn processor_time(thread: i32) -> Option<Duration> {
+    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    told.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }

@@ -18,17 +18,20 @@ use super::{
 use crate::{
     adapters::ready,
     shader::{self, Bounds},
-    turns::Work,
+    turns::{Work, Worker},
 };
 
 /// Native stack on which shaders are read and compiled. Only what is touched of it is ever there.
 const COMPILE_STACK_BYTES: usize = 512 << 20;
 
 /// Runs what may need much stack on a thread that has it.
-fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, GpuError> {
+fn on_large_stack<T: Send>(worker: &Worker, work: impl FnOnce() -> T + Send) -> Result<T, GpuError> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("gpu-compile".to_owned()).stack_size(COMPILE_STACK_BYTES);
-        let running = builder.spawn_scoped(scope, work);
+        let running = builder.spawn_scoped(scope, || {
+            worker.is_here();
+            work()
+        });
         let running = running.map_err(|error| GpuError::internal(format!("no thread to compile on: {error}")))?;
         running.join().or_else(|panic| resume_unwind(panic))
     })
@@ -72,10 +75,10 @@ impl Session {
         }
         let code = String::from_utf8(code).map_err(|_| GpuError::validation("the shader is not UTF-8"))?;
         let bounds = self.shader_bounds();
-        let _turn = self.turn(Work::Compile)?;
+        let turn = self.turn(Work::Compile)?;
         let Some(open) = &self.device else { return Err(GpuError::validation("there is no device")) };
         let device = open.device.clone();
-        let made = on_large_stack(|| {
+        let made = on_large_stack(&turn.thread, || {
             let checked = shader::check(&code, bounds)?;
             let source = wgpu::ShaderSource::Wgsl(code.as_str().into());
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
@@ -115,7 +118,9 @@ impl Session {
         if let Some(overridable) = found.overridable.clone() {
             let bounds = self.shader_bounds();
             let entry_point = desc.entry_point.clone();
-            on_large_stack(move || overridable.check(stage, entry_point.as_deref(), &desc.constants, bounds))??;
+            on_large_stack(&Worker::default(), move || {
+                overridable.check(stage, entry_point.as_deref(), &desc.constants, bounds)
+            })??;
         }
         let constants = desc.constants.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         Ok(Stage { module: found.module.clone(), entry_point: desc.entry_point.as_deref(), constants })
@@ -123,10 +128,10 @@ impl Session {
 
     /// Makes a pipeline, whose errors are the outcome.
     fn compile<T: Send>(&mut self, work: impl FnOnce(&wgpu::Device) -> T + Send) -> Result<T, GpuError> {
-        let _turn = self.turn(Work::Compile)?;
+        let turn = self.turn(Work::Compile)?;
         let Some(open) = &self.device else { return Err(GpuError::validation("there is no device")) };
         let device = open.device.clone();
-        let (made, error) = open.errors.capture(|| on_large_stack(|| work(&device)));
+        let (made, error) = open.errors.capture(|| on_large_stack(&turn.thread, || work(&device)));
         match error {
             Some(error) => Err(error),
             None => made,

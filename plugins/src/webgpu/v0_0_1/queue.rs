@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadstead_gpu_wire::{Op, op::QueueOp};
+use roadstead_gpu_wire::{LANE_BYTES, Op, op::QueueOp};
 use roadstead_runtime::InstanceState;
 use wasmtime::component::Resource;
 
@@ -62,13 +62,21 @@ impl wit::HostGpuQueue for InstanceState {
         size: Option<u64>,
     ) -> wasmtime::Result<Result<(), wit::WriteBufferError>> {
         let session = session(self, &this)?;
+        let whole = self.table().get(&buffer)?.size;
         let buffer = self.of(&session, &buffer)?;
         let bytes = match part(&data, data_offset, size) {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
         };
-        let data = session.data(bytes).await;
-        session.send(Op::Queue(QueueOp::WriteBuffer { buffer, offset: buffer_offset, data })).await;
+        // In parts where all of them fit; what does not is refused as a whole.
+        let fits = buffer_offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= whole);
+        let part_bytes = if fits && buffer_offset.is_multiple_of(4) { LANE_BYTES } else { bytes.len().max(1) };
+        let mut offset = buffer_offset;
+        for part in bytes.chunks(part_bytes) {
+            let data = session.data(part).await;
+            session.send(Op::Queue(QueueOp::WriteBuffer { buffer, offset, data })).await;
+            offset += part.len() as u64;
+        }
         Ok(Ok(()))
     }
 
