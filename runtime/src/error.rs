@@ -149,8 +149,12 @@ pub enum DeployError {
     ImportNotDeclared { component: String, place: SourcePlace, import: InterfaceName },
     #[error("{place}: component {component} imports {import}, which is no interface that a host can offer")]
     ImportUnknown { component: String, place: SourcePlace, import: String },
-    #[error("{place}: this host does not offer {name}; {}", offered_text(name, offered))]
-    InterfaceNotOffered { name: InterfaceName, place: SourcePlace, offered: Vec<String> },
+    #[error(
+        "{place}: this host does not offer {name}; {}{}",
+        offered_text(name, offered),
+        remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default()
+    )]
+    InterfaceNotOffered { name: InterfaceName, place: SourcePlace, offered: Vec<String>, remedy: Option<String> },
     #[error("{place}: component {component} cannot be linked: {detail}")]
     Link { component: String, place: SourcePlace, detail: String },
     #[error("{place}: the {what} of component {component} has {found} bytes; it may have {max} ({limit})")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadstead_config::{
-    InterfaceName, InterfaceVersion,
+    InterfaceName, InterfaceVersion, PackageName,
     manifest::{HostInterface, SourcePlace},
 };
 
@@ -72,6 +72,8 @@ pub(crate) fn is_base(name: &InterfaceName) -> bool {
 /// The offers of a host, base and plugins together.
 pub(crate) struct Catalogue {
     offers: Vec<(Option<usize>, InterfaceOffer)>,
+    /// What would bring packages that are not offered.
+    remedies: Vec<(PackageName, String)>,
 }
 
 /// What one component imports from one plugin.
@@ -81,13 +83,13 @@ pub(crate) struct PluginImports {
 }
 
 impl Catalogue {
-    pub(crate) fn new(plugins: &[Arc<dyn HostPlugin>]) -> Self {
+    pub(crate) fn new(plugins: &[Arc<dyn HostPlugin>], remedies: Vec<(PackageName, String)>) -> Self {
         let base = base_offers().into_iter().map(|offer| (None, offer));
         let of_plugins = plugins
             .iter()
             .enumerate()
             .flat_map(|(index, plugin)| plugin.offers().iter().cloned().map(move |offer| (Some(index), offer)));
-        Self { offers: base.chain(of_plugins).collect() }
+        Self { offers: base.chain(of_plugins).collect(), remedies }
     }
 
     /// All offers, for status and heartbeats.
@@ -126,7 +128,9 @@ impl Catalogue {
                 names.map(|interface| format!("{interface}@{}", offer.version)).collect::<Vec<_>>()
             })
             .collect();
-        DeployError::InterfaceNotOffered { name, place, offered }
+        let remedy = self.remedies.iter().find(|(package, _)| *package == name.package);
+        let remedy = remedy.map(|(_, remedy)| remedy.clone());
+        DeployError::InterfaceNotOffered { name, place, offered, remedy }
     }
 
     /// The entries of `declared` that belong to `plugin`.

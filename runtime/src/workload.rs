@@ -65,9 +65,10 @@ impl Foundry {
         metrics: RuntimeMetrics,
         compiler: CompileService,
         images: ArtifactStore,
+        remedies: Vec<(PackageName, String)>,
     ) -> wasmtime::Result<Self> {
         let linker = ComponentLinker::new(&shared.engine)?;
-        let catalogue = Catalogue::new(&plugins);
+        let catalogue = Catalogue::new(&plugins, remedies);
         let tenants = TenantSlots::new(&shared.limits);
         Ok(Self { shared, plugins, catalogue, metrics, compiler, images, linker, tenants })
     }

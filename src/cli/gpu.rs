@@ -11,10 +11,11 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use roadstead_config::Limits;
+use roadstead_config::{Limits, PackageName};
 use roadstead_gpu::{AdapterChoice, GpuProcessError, list_adapters, serve};
 use roadstead_gpu_wire::control::{AdapterFacts, GpuLimits};
 use roadstead_plugins::webgpu::{GpuError, GpuProgram, WebGpu};
+use roadstead_runtime::host::HostBuilder;
 
 use super::{fail, limits::LimitArguments};
 
@@ -106,6 +107,22 @@ impl GpuArguments {
                 tracing::warn!(reason = super::error_text(&error), "wasi:webgpu is not offered");
                 Ok(None)
             }
+        }
+    }
+}
+
+impl GpuArguments {
+    /// Has a host without a GPU say what would give it one.
+    pub(super) fn explain(&self, host: HostBuilder) -> HostBuilder {
+        let remedy = match self.wasi_webgpu {
+            Wanted::False => "start the host with --wasi-webgpu",
+            Wanted::True | Wanted::Require => {
+                "the host was started with --wasi-webgpu, but found no GPU that it may use: `roadstead gpu` lists what there is"
+            }
+        };
+        match PackageName::new("wasi", "webgpu") {
+            Ok(package) => host.with_remedy(package, remedy),
+            Err(_) => host,
         }
     }
 }

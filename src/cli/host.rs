@@ -181,6 +181,9 @@ async fn start(
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         host = host.with_component_cache(directory);
     }
+    if gpu.is_none() {
+        host = arguments.gpu.explain(host);
+    }
     let mut builder = ClusterHostBuilder::default()
         .with_host_group(&arguments.host_group)
         .with_nats_client(Arc::new(scheduler))

@@ -192,9 +192,10 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())
         .with_http_handler(http.clone());
-    if let Some(gpu) = gpu {
-        builder = builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?;
-    }
+    builder = match gpu {
+        Some(gpu) => builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?,
+        None => arguments.gpu.explain(builder),
+    };
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         builder = builder.with_component_cache(directory);
     }

@@ -74,10 +74,11 @@ async fn a_shader_has_so_much_private_memory() {
 
 #[tokio::test]
 async fn a_compilation_takes_so_long_and_then_the_process_begins_anew() {
-    let host = host(&["gpu_compile_ms_max=0"]);
-    // Whatever is compiled takes too long; the watch looks now and then.
+    let host = host(&["gpu_compile_ms_max=1", "gpu_shader_bytes_max=10000000", "gpu_shader_size_max=10000000"]);
+    // The watch looks now and then; a compilation of this size it does not miss for long.
     for _ in 0..20 {
-        let _ = play(&host, "probe", "gpu", "lifetimes.once").await;
+        let message = json!({ "scenario": "abuse.many-functions", "count": 20_000 });
+        let _ = play_with(&host, "probe", "gpu", message).await;
         if host.metric("roadstead_gpu_resets_total", &[]).await >= 1.0 {
             return;
         }

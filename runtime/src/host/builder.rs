@@ -7,7 +7,7 @@ use std::{
 };
 
 use prometheus::Registry;
-use roadstead_config::Limits;
+use roadstead_config::{Limits, PackageName};
 use tokio::time::Instant;
 
 use super::{Host, turns::Turns};
@@ -59,12 +59,20 @@ pub struct HostBuilder {
     handler: Option<Arc<dyn HostHandler>>,
     compile: CompileOptions,
     artifacts: ArtifactOptions,
+    remedies: Vec<(PackageName, String)>,
 }
 
 impl HostBuilder {
     /// A host without plugins and without HTTP.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is to be done for a package that the host could offer and does not, such as the flag that it was not started
+    /// with. Workloads that declare the package end in an error with these words at its end.
+    pub fn with_remedy(mut self, package: PackageName, remedy: impl Into<String>) -> Self {
+        self.remedies.push((package, remedy.into()));
+        self
     }
 
     /// What people call the host.
@@ -149,7 +157,8 @@ impl HostBuilder {
         let compiler =
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
         let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
-        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images.map_err(BuildError::Images)?)
+        let images = images.map_err(BuildError::Images)?;
+        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, self.remedies)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
             handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;

@@ -48,8 +48,15 @@ pub enum ConnectError {
     #[error(transparent)]
     Credentials(CredentialsError),
     #[error(
-        "NATS at {url} refuses this host, or shows no certificate that it believes; check credentials and TLS files"
+        "there can be no TLS with NATS at {url}; check its certificate, and the files with authorities and certificates \
+         that this host has"
     )]
+    Tls {
+        url: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    #[error("NATS at {url} refuses this host; check its credentials")]
     Refused {
         url: String,
         #[source]
@@ -138,7 +145,7 @@ impl Server {
             }
             connected => connected,
         };
-        connected.map_err(|source| ConnectError::Refused { url, source })
+        connected.map_err(|source| refusal(url, source))
     }
 
     /// The host's own connection, waited for.
@@ -187,7 +194,7 @@ impl Server {
             let url = self.shown.clone();
             match self.kept(options(), health.clone()).connect(self.address.clone()).await {
                 Ok(client) => return Ok(client),
-                Err(source) if is_refusal(&source) => return Err(ConnectError::Refused { url, source }),
+                Err(source) if is_refusal(&source) => return Err(refusal(url, source)),
                 Err(source) if begun.elapsed() + pause > within => {
                     return Err(ConnectError::Unreachable { url, attempts, source });
                 }
@@ -251,6 +258,13 @@ fn is_refusal(error: &async_nats::ConnectError) -> bool {
         Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls => true,
         Kind::Io => is_of_tls(error),
         _ => false,
+    }
+}
+
+fn refusal(url: String, source: async_nats::ConnectError) -> ConnectError {
+    match source.kind() {
+        ConnectErrorKind::Tls | ConnectErrorKind::Io => ConnectError::Tls { url, source },
+        _ => ConnectError::Refused { url, source },
     }
 }
 
