@@ -121,7 +121,7 @@ fn endless_loop(_: &Value) -> Saw {
 /// Dispatches that each end, one after the other: what a fair queue is there for.
 fn long_dispatches(asked: &Value) -> Saw {
     let stage = Stage::new()?;
-    let (pipeline, group, words) = busy(&stage, 20_000)?;
+    let (pipeline, group, words) = busy(&stage, 3_000)?;
     for _ in 0..number(asked, "count", 50) {
         submit(&stage, &pipeline, &group, (256, 1, 1));
     }
@@ -130,7 +130,7 @@ fn long_dispatches(asked: &Value) -> Saw {
 
 fn dropped_in_flight(_: &Value) -> Saw {
     let stage = Stage::new()?;
-    let (pipeline, group, words) = busy(&stage, 20_000)?;
+    let (pipeline, group, words) = busy(&stage, 3_000)?;
     for _ in 0..4 {
         submit(&stage, &pipeline, &group, (1024, 1, 1));
     }
@@ -143,7 +143,7 @@ fn dropped_in_flight(_: &Value) -> Saw {
 
 fn destroyed_in_flight(_: &Value) -> Saw {
     let stage = Stage::new()?;
-    let (pipeline, group, words) = busy(&stage, 20_000)?;
+    let (pipeline, group, words) = busy(&stage, 3_000)?;
     for _ in 0..4 {
         submit(&stage, &pipeline, &group, (1024, 1, 1));
     }
@@ -157,7 +157,7 @@ fn destroyed_in_flight(_: &Value) -> Saw {
 #[allow(clippy::panic, reason = "panicking is the point")]
 fn trapped_in_flight(_: &Value) -> Saw {
     let stage = Stage::new()?;
-    let (pipeline, group, _words) = busy(&stage, 20_000)?;
+    let (pipeline, group, _words) = busy(&stage, 3_000)?;
     submit(&stage, &pipeline, &group, (1024, 1, 1));
     panic!("asked to trap")
 }
