@@ -75,7 +75,7 @@ impl wit::HostGpuQueue for InstanceState {
         for part in bytes.chunks(part_bytes) {
             let data = session.data(part).await;
             session.send(Op::Queue(QueueOp::WriteBuffer { buffer, offset, data })).await;
-            offset += part.len() as u64;
+            offset = offset.saturating_add(part.len() as u64);
         }
         Ok(Ok(()))
     }
