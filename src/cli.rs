@@ -15,6 +15,7 @@ mod proxies;
 mod registry;
 mod run;
 mod sockets;
+mod stores;
 mod tls;
 mod validate;
 
