@@ -13,12 +13,16 @@ const OBJECT_NAME_BYTES_MAX: usize = 1_024;
 /// Why a text is no name of something stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreNameError {
+    /// It has no character.
     #[error("is empty")]
     Empty,
+    /// It is too long for its kind, in bytes.
     #[error("is {found} bytes long, at most {max} are allowed")]
     TooLong { found: usize, max: usize },
+    /// It has a character that the names of stores do not have.
     #[error("has the character {0:?}; letters, digits, '-' and '_' are allowed")]
     Character(char),
+    /// It has a character that is none to be read.
     #[error("has the control character {0:?}")]
     Control(char),
 }

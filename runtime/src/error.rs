@@ -110,6 +110,7 @@ impl CallError {
 /// Why a workload does not run. The text names the place in the manifest and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
+    /// `configFrom` or `secretFrom` names something that cannot be used.
     #[error("{place}: {field} {name} cannot be used")]
     Reference {
         place: SourcePlace,

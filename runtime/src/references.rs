@@ -31,20 +31,26 @@ pub(crate) type SecretNames = BTreeMap<PackageName, BTreeSet<String>>;
 /// Why an object cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
+    /// The host was given no folder of such objects.
     #[error("the host has no folder for it; start it with {flag} DIR")]
     NoFolder { flag: &'static str },
+    /// The object is not there.
     #[error("there is no folder {}; it would have a file for each value", path.display())]
     Missing { path: PathBuf },
+    /// A file or folder is there, and cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
+    /// A value is larger than a setting may be, in bytes.
     #[error("{} is more than {max} bytes large (config_file_bytes_max)", path.display())]
     TooLarge { path: PathBuf, max: u64 },
+    /// A value is no text.
     #[error("{} is not UTF-8 text", path.display())]
     NotText { path: PathBuf },
+    /// The object has too many values.
     #[error("{} has more than {VALUES_MAX} files", path.display())]
     TooMany { path: PathBuf },
 }

@@ -59,9 +59,7 @@ fn in_container(container: &Container, query: &Query, request: &IncomingRequest)
         }
         "/blobs/list-objects" => list_objects(container, query),
         "/blobs/delete-object" => said(container.delete_object(object).map(|()| "deleted")?),
-        "/blobs/delete-objects" => {
-            said(container.delete_objects(&list(query, "objects")).map(|()| "deleted")?)
-        }
+        "/blobs/delete-objects" => said(container.delete_objects(&list(query, "objects")).map(|()| "deleted")?),
         "/blobs/has-object" => said(container.has_object(object)?),
         "/blobs/object-info" => {
             let info = container.object_info(object)?;

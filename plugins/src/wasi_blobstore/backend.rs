@@ -46,6 +46,7 @@ pub struct ObjectInfo {
 /// Names of objects in the order of their writing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObjectPage {
+    /// At most as many as were asked for.
     pub names: Vec<ObjectName>,
     /// Where the rest begins, if there is more. An object that is written meanwhile may be listed again.
     pub next: Option<u64>,

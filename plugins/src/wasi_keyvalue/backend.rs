@@ -27,7 +27,9 @@ pub trait KeyValueBackend: Send + Sync + 'static {
 /// A value and when it was given: each change of any key of the namespace has a greater number than the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned {
+    /// The bytes, as they were given.
     pub value: Bytes,
+    /// The number of the change that gave them, never 0.
     pub revision: u64,
 }
 
@@ -43,6 +45,7 @@ pub enum Expected {
 /// Keys of a bucket in the order of their last change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyPage {
+    /// At most as many as were asked for.
     pub keys: Vec<StoreKey>,
     /// Where the rest begins, if there is more. A key that is changed meanwhile may be listed again; none is left out.
     pub next: Option<u64>,
