@@ -16,6 +16,7 @@ mod proxies;
 mod registry;
 mod run;
 mod sockets;
+mod stores;
 mod tls;
 mod validate;
 

@@ -45,6 +45,30 @@ pub mod plugin {
         LaneError, LogText, OwnedSeries, PoolStatus, Series, SeriesByOwner, TraceContext, TraceId,
     };
 
+    /// Connections to NATS for capabilities that store things.
+    pub use roadstead_plugins::tenant_nats::NatsClients;
+
+    /// `wasi:blobstore`.
+    pub mod wasi_blobstore {
+        pub use roadstead_plugins::wasi_blobstore::{
+            BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, InMemoryContainers, NatsBlobstore,
+            NatsContainers, ObjectInfo, ObjectPage,
+        };
+    }
+
+    /// `wasi:config`.
+    pub mod wasi_config {
+        pub use roadstead_plugins::wasi_config::DynamicConfig;
+    }
+
+    /// `wasi:keyvalue`.
+    pub mod wasi_keyvalue {
+        pub use roadstead_plugins::wasi_keyvalue::{
+            Buckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError, NatsBuckets,
+            NatsKeyValue, Versioned,
+        };
+    }
+
     /// `wasi:logging`.
     pub mod wasi_logging {
         pub use roadstead_plugins::wasi_logging::TracingLogger;

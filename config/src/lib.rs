@@ -21,6 +21,7 @@ pub mod path;
 pub mod registry;
 pub mod set;
 pub mod source;
+pub mod store;
 pub mod subject;
 
 pub use diagnostic::Diagnostic;
@@ -37,4 +38,5 @@ pub use path::{ManifestPath, ManifestPathError};
 pub use registry::{CredentialsError, RegistryCredentials, RegistryError, RegistryHost, RegistryMirror};
 pub use set::{ManifestSet, load};
 pub use source::SourceFile;
+pub use store::{ObjectName, StoreKey, StoreName, StoreNameError};
 pub use subject::{QueueGroup, Subject, SubjectPattern};

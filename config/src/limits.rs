@@ -305,6 +305,30 @@ limits! {
     gpu_submits_in_flight_max = 2 Count;
     /// Crashes and standstills of the GPU process by one workload until it gets no GPU any more.
     gpu_crashes_max = 3 Count;
+    /// Size of a file of `--config-dir` and `--secret-dir`.
+    config_file_bytes_max = 65_536 Bytes;
+    /// Size of a value of `wasi:keyvalue`.
+    keyvalue_value_bytes_max = 1_000_000 Bytes;
+    /// Keys of all buckets of one namespace. Over NATS it holds for what is made there, as the next one does.
+    keyvalue_keys_max = 100_000 Count;
+    /// Size of all keys and values of one namespace.
+    keyvalue_bytes_max = 67_108_864 Bytes;
+    /// Different buckets that one component opens.
+    keyvalue_buckets_max = 64 Count;
+    /// Containers of `wasi:blobstore` of one namespace.
+    blobstore_containers_max = 16 Count;
+    /// Size of all objects of one container, each with 512 bytes more. Over NATS it holds for what is made there.
+    blobstore_container_bytes_max = 67_108_864 Bytes;
+    /// Bytes of an object that wait to be stored, or to be read; an object that is written to before its place is named
+    /// may be no larger than this until then.
+    blobstore_buffer_bytes_max = 1_048_576 Bytes;
+    /// Objects that one component writes at a time.
+    blobstore_writes_max = 32 Count;
+    /// Time without a byte, from the guest or for it, before the reading or writing of an object is given up.
+    blobstore_idle_ms = 30_000 Milliseconds;
+    /// Time that one call of `wasi:keyvalue` or `wasi:blobstore` may take, other than the reading and writing of objects;
+    /// the call's own deadline ends it as well.
+    store_call_ms = 5_000 Milliseconds;
     /// Size of a command that a fleet's scheduler sends.
     control_bytes_max = 1_048_576 Bytes;
     /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused

@@ -2,6 +2,11 @@
 //!
 //! Nothing here knows of pingora; the NATS client's types stay in this crate.
 
+mod store_call;
+pub mod tenant_nats;
+pub mod wasi_blobstore;
+pub mod wasi_config;
+pub mod wasi_keyvalue;
 pub mod wasi_logging;
 pub mod wasmcloud_messaging;
 pub mod webgpu;

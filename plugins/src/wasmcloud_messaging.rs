@@ -40,13 +40,18 @@ pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, NatsSer
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
 use metrics::{MessagingMetrics, WorkloadSeries};
-use nats::{ConnectionMetrics, NatsAccounts};
+pub(crate) use nats::NatsAccounts;
+
+use crate::tenant_nats::NatsClients;
+use nats::ConnectionMetrics;
 
 /// The plugin, over any broker.
 pub struct Messaging {
     brokers: Brokers,
     /// Of the connections that are made here.
     connections: Option<ConnectionMetrics>,
+    /// The same connections, for other capabilities.
+    clients: Option<NatsClients>,
     subjects: TenantSubjects,
     offers: Vec<InterfaceOffer>,
     started: OnceLock<Started>,
@@ -57,7 +62,7 @@ enum Brokers {
     /// All tenants' through one broker.
     Shared(Arc<dyn Broker>),
     /// Each tenant's over a connection of its own.
-    Accounts(Box<NatsAccounts>),
+    Accounts(Arc<NatsAccounts>),
 }
 
 /// Which subjects a workload may send to whose manifest has no `publish`.
@@ -123,12 +128,12 @@ impl MaySend {
 impl Messaging {
     /// The plugin over `broker`, which all tenants share.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self::over(Brokers::Shared(broker), None)
+        Self::over(Brokers::Shared(broker), None, None)
     }
 
-    fn over(brokers: Brokers, connections: Option<ConnectionMetrics>) -> Self {
+    fn over(brokers: Brokers, connections: Option<ConnectionMetrics>, clients: Option<NatsClients>) -> Self {
         let offers = Self::offer().into_iter().collect();
-        Self { brokers, connections, subjects: TenantSubjects::Open, offers, started: OnceLock::new() }
+        Self { brokers, connections, clients, subjects: TenantSubjects::Open, offers, started: OnceLock::new() }
     }
 
     /// The plugin over a connection to the NATS server at `url`. Where the server is not there yet, messages fail and
@@ -147,7 +152,8 @@ impl Messaging {
     pub async fn nats_at(server: &NatsServer) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
         let broker = NatsBroker::connect(server, &metrics).await?;
-        Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics)))
+        let clients = NatsClients::shared(broker.client());
+        Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics), Some(clients)))
     }
 
     /// The plugin over the NATS server at `url`, with a connection for each namespace that has workloads: made when the
@@ -166,8 +172,9 @@ impl Messaging {
     /// When its URL is no address.
     pub fn nats_accounts_at(server: &NatsServer, folder: PathBuf) -> Result<Self, ConnectError> {
         let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
-        let accounts = NatsAccounts::new(server, folder, metrics.clone())?;
-        Ok(Self::over(Brokers::Accounts(Box::new(accounts)), Some(metrics)))
+        let accounts = Arc::new(NatsAccounts::new(server, folder, metrics.clone())?);
+        let clients = NatsClients::accounts(accounts.clone());
+        Ok(Self::over(Brokers::Accounts(accounts), Some(metrics), Some(clients)))
     }
 
     /// Says where workloads may send whose manifest does not.
@@ -175,6 +182,11 @@ impl Messaging {
     pub fn with_tenant_subjects(mut self, subjects: TenantSubjects) -> Self {
         self.subjects = subjects;
         self
+    }
+
+    /// The connections that were made here, for capabilities that store over NATS; `None` where none were.
+    pub fn nats_clients(&self) -> Option<NatsClients> {
+        self.clients.clone()
     }
 
     /// The plugin over a broker inside this process.

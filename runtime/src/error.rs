@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_config::{InterfaceName, manifest::SourcePlace};
 
-use crate::{BindError, PluginError, WorkloadId, artifact::PullError, compile::CompileError};
+use crate::{BindError, PluginError, ReferenceError, WorkloadId, artifact::PullError, compile::CompileError};
 
 /// How a guest's execution ended badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +110,15 @@ impl CallError {
 /// Why a workload does not run. The text names the place in the manifest and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
+    /// `configFrom` or `secretFrom` names something that cannot be used.
+    #[error("{place}: {field} {name} cannot be used")]
+    Reference {
+        place: SourcePlace,
+        field: &'static str,
+        name: String,
+        #[source]
+        source: ReferenceError,
+    },
     #[error("{place}: {feature} cannot be used: {reason}")]
     Unsupported { place: SourcePlace, feature: &'static str, reason: &'static str },
     #[error("{place}: the component file {path} cannot be read; build it, or correct `image`")]

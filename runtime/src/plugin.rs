@@ -4,7 +4,11 @@
 //! checked, backends opened); is linked into that component; and, where it calls into components, is activated
 //! when the workload runs. A call costs it nothing that could have been done before.
 
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use roadstead_config::{
@@ -90,14 +94,21 @@ impl PluginError {
 pub struct PluginContext {
     pub limits: Arc<Limits>,
     pub registry: prometheus::Registry,
+    /// What the host was given for whichever plugin asks for it, by its type: a connection that several share, for
+    /// example ([`HostBuilder::with_shared`](crate::host::HostBuilder::with_shared)).
+    pub shared: http::Extensions,
 }
 
 /// One component of one workload, as a plugin sees it before it runs.
 pub struct ComponentBinding<'a> {
     pub workload: &'a WorkloadId,
+    /// What all replicas of the workload have in common.
+    pub deployment: &'a ResourceName,
     pub component: &'a ResourceName,
-    /// The workload's entries for the plugin's packages.
+    /// The workload's entries for the plugin's packages. What `configFrom` and `secretFrom` name is among their values.
     pub interfaces: &'a [HostInterface],
+    /// The names of those values that `secretFrom` brought.
+    pub secrets: &'a BTreeSet<String>,
     /// `localResources.config` of the component, which wins over the entries' own.
     pub local_config: &'a BTreeMap<String, String>,
     /// Interfaces of the plugin that the component exports.

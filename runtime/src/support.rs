@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use roadstead_config::{
     ImageReference, Limits, PullPolicy,
-    manifest::{Component, DeployPolicy, SourcePlace, Variables, WorkloadSpec},
+    manifest::{Component, DeployPolicy, SourcePlace, WorkloadSpec},
 };
 
 use crate::{DeployError, host::WorkloadRequest};
@@ -20,15 +20,7 @@ pub(crate) fn refuse(spec: &WorkloadSpec) -> Result<(), DeployError> {
     if let Some(volume) = spec.volumes.first() {
         return refuse(&volume.place, "volumes", "this version mounts no volumes");
     }
-    let no_objects = "a host that runs from files has no such objects; write the values into the manifest";
-    if let Some(entry) = spec.host_interfaces.iter().find(|entry| is_referenced(&entry.config)) {
-        return refuse(&entry.place, "configFrom and secretFrom", no_objects);
-    }
-    let referenced = |component: &&Component| is_referenced(&component.local_resources.environment);
-    match spec.components.iter().find(referenced) {
-        Some(component) => refuse(&component.place, "configFrom and secretFrom", no_objects),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Refuses settings that are too large to be given to every instance.
@@ -66,10 +58,6 @@ pub(crate) fn check_sizes(spec: &WorkloadSpec, limits: &Limits) -> Result<(), De
 
 fn size_of_all(settings: &BTreeMap<String, String>) -> usize {
     settings.iter().map(|(name, value)| name.len() + value.len()).sum()
-}
-
-fn is_referenced(variables: &Variables) -> bool {
-    !variables.config_from.is_empty() || !variables.secret_from.is_empty()
 }
 
 /// What a workload asks for and has no effect, one sentence each.

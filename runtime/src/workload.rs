@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use wasmtime::component::{Component, types::ComponentItem};
 
 use crate::{
-    Call, DeployError, WorkloadId,
+    Call, DeployError,
     artifact::{ArtifactLease, ArtifactStore, Wanted, read_component},
     compile::CompileService,
     component::{ComponentHandle, bound_entry},
@@ -25,6 +25,7 @@ use crate::{
     plan::ComponentPlan,
     plugin::{Activation, ComponentBinding, HostPlugin},
     pool::PoolBounds,
+    references::{self, ReferenceFolders, SecretNames},
     support,
     tenant::TenantSlots,
 };
@@ -46,6 +47,14 @@ struct Compiled {
     lease: Option<Arc<ArtifactLease>>,
 }
 
+/// What an operator told about where things are.
+pub(crate) struct Given {
+    /// What would bring packages that are not offered.
+    pub(crate) remedies: Vec<(PackageName, String)>,
+    /// What manifests may refer to.
+    pub(crate) folders: ReferenceFolders,
+}
+
 /// What workloads are made with.
 pub(crate) struct Foundry {
     pub(crate) shared: Arc<HostShared>,
@@ -56,6 +65,7 @@ pub(crate) struct Foundry {
     images: ArtifactStore,
     linker: ComponentLinker,
     tenants: TenantSlots,
+    folders: ReferenceFolders,
 }
 
 impl Foundry {
@@ -65,19 +75,22 @@ impl Foundry {
         metrics: RuntimeMetrics,
         compiler: CompileService,
         images: ArtifactStore,
-        remedies: Vec<(PackageName, String)>,
+        given: Given,
     ) -> wasmtime::Result<Self> {
+        let Given { remedies, folders } = given;
         let linker = ComponentLinker::new(&shared.engine)?;
         let catalogue = Catalogue::new(&plugins, remedies);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, compiler, images, linker, tenants })
+        Ok(Self { shared, plugins, catalogue, metrics, compiler, images, linker, tenants, folders })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
     /// is called by anybody yet; dropping it undoes it.
     pub(crate) async fn build(&self, request: &WorkloadRequest) -> Result<Workload, DeployError> {
-        let (spec, replicas, credentials) = (&request.spec, request.replicas, &request.registry_credentials);
-        support::refuse(spec)?;
+        let (replicas, credentials) = (request.replicas, &request.registry_credentials);
+        support::refuse(&request.spec)?;
+        let (spec, secrets) = self.resolve(request).await?;
+        let spec = &spec;
         support::check_sizes(spec, &self.shared.limits)?;
         self.catalogue.check_declared(&spec.host_interfaces)?;
         let pools =
@@ -88,7 +101,8 @@ impl Foundry {
         let images = compiled.iter().filter_map(|compiled| compiled.lease.clone()).collect();
         let mut components = Vec::with_capacity(spec.components.len());
         for ((component, compiled), pool) in spec.components.iter().zip(compiled).zip(pools) {
-            components.push(Arc::new(self.build_component(request, component, compiled.code, pool).await?));
+            let component = self.build_component(request, (spec, &secrets), component, compiled.code, pool);
+            components.push(Arc::new(component.await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
         for (handle, component) in components.iter().zip(&spec.components) {
@@ -101,14 +115,23 @@ impl Foundry {
         Ok(Workload { components, activations: Mutex::default(), _images: images })
     }
 
+    /// The specification with what `configFrom` and `secretFrom` name.
+    async fn resolve(&self, request: &WorkloadRequest) -> Result<(WorkloadSpec, SecretNames), DeployError> {
+        let (spec, namespace) = (request.spec.clone(), request.id.namespace.clone());
+        let (folders, limits) = (self.folders.clone(), self.shared.limits.clone());
+        let read = move || references::resolve(&spec, &namespace, &folders, &limits);
+        tokio::task::spawn_blocking(read).await.map_err(|_| DeployError::HostStopping)?
+    }
+
     async fn build_component(
         &self,
         request: &WorkloadRequest,
+        (spec, secrets): (&WorkloadSpec, &SecretNames),
         component: &manifest::Component,
         compiled: Arc<Component>,
         pool: Option<PoolBounds>,
     ) -> Result<ComponentHandle, DeployError> {
-        let (id, spec) = (&request.id, &request.spec);
+        let id = &request.id;
         let (imports, exports) = interfaces(&compiled, component)?;
         let label = ComponentLabel { name: component.name.as_str(), place: &component.place };
         let grants = self.catalogue.grant_imports(&imports, &spec.host_interfaces, &label)?;
@@ -117,7 +140,7 @@ impl Foundry {
             place: component.place.clone(),
             detail: detail(&error),
         })?;
-        let (bound, granted_exports) = self.bind_plugins(id, spec, component, &exports).await?;
+        let (bound, granted_exports) = self.bind_plugins(request, (spec, secrets), component, &exports).await?;
         let plan = Arc::new(ComponentPlan {
             workload: id.clone(),
             deployment: request.deployment.clone(),
@@ -138,8 +161,8 @@ impl Foundry {
 
     async fn bind_plugins(
         &self,
-        id: &WorkloadId,
-        spec: &WorkloadSpec,
+        request: &WorkloadRequest,
+        (spec, secrets): (&WorkloadSpec, &SecretNames),
         component: &manifest::Component,
         exports: &[InterfaceName],
     ) -> Result<(Vec<(std::any::TypeId, crate::BoundState)>, Vec<InterfaceName>), DeployError> {
@@ -149,8 +172,10 @@ impl Foundry {
             let Some(first) = interfaces.first() else { continue };
             let granted = self.catalogue.granted_exports(index, exports, &spec.host_interfaces);
             let binding = ComponentBinding {
-                workload: id,
+                workload: &request.id,
+                deployment: &request.deployment,
                 component: &component.name,
+                secrets: &references::secret_names(&interfaces, secrets),
                 interfaces: &interfaces,
                 local_config: &component.local_resources.config,
                 exports: &granted,

@@ -28,6 +28,7 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::RegistryArguments,
+    stores,
     tls::TlsArguments,
     usage,
 };
@@ -174,6 +175,7 @@ async fn start(
     let gpu = arguments.gpu.plugin(&limits).await?;
     let messaging = data(&arguments).await.map_err(HostError::Data)?;
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
+    let stores = stores::plugins(&messaging);
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())
@@ -189,6 +191,7 @@ async fn start(
         .with_nats_client(Arc::new(scheduler))
         .with_host_builder(host)
         .with_plugin(Arc::new(TracingLogger::default()))
+        .and_then(|builder| stores.into_iter().try_fold(builder, ClusterHostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(HostError::Plugins)?;
     if let Some(gpu) = gpu {

@@ -8,7 +8,8 @@ use roadstead_plugins::wasmcloud_messaging::{ConnectError, Messaging, TenantSubj
 
 #[derive(Debug, Args)]
 pub(super) struct MessagingArguments {
-    /// NATS server that carries the workloads' messages; without it they stay inside this process.
+    /// NATS server that carries the workloads' messages and, with JetStream, keeps what they store; without it all stays
+    /// inside this process.
     #[arg(long, value_name = "URL", env = "ROADSTEAD_DATA_NATS_URL", hide_env_values = true)]
     data_nats_url: Option<String>,
     /// Folder with NATS credentials: each namespace has a connection of its own, with NAMESPACE.creds (JWT and seed),

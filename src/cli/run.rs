@@ -26,6 +26,7 @@ use super::{
     proxies::ProxyArguments,
     registry::{PullSecrets, RegistryArguments},
     sockets::{PassedSockets, Places, SocketArguments},
+    stores::{self, ReferenceArguments},
     tls::TlsArguments,
     usage,
 };
@@ -64,6 +65,8 @@ pub(super) struct RunArguments {
     messaging: MessagingArguments,
     #[command(flatten)]
     gpu: GpuArguments,
+    #[command(flatten)]
+    references: ReferenceArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -182,12 +185,16 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
+    let stores = stores::plugins(&messaging);
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
-    let mut builder = HostBuilder::new()
+    let mut builder = arguments
+        .references
+        .tell(HostBuilder::new())
         .with_host_name(&arguments.host_name)
         .with_limits(limits)
         .with_compiler_program(compiler().map_err(RunError::Program)?)
         .with_plugin(Arc::new(TracingLogger::default()))
+        .and_then(|builder| stores.into_iter().try_fold(builder, HostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())

@@ -21,7 +21,17 @@ impl NatsServer {
 
     /// With more in its configuration.
     pub fn start_with(configuration: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), configuration)
+    }
+
+    /// With JetStream, which keeps its files until the test ends.
+    pub fn start_with_jetstream() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let configuration = format!("jetstream {{ store_dir: {:?} }}\n", folder.path().join("jetstream"));
+        Self::start_in(folder, &configuration)
+    }
+
+    fn start_in(folder: tempfile::TempDir, configuration: &str) -> Self {
         std::fs::write(folder.path().join(CONFIGURATION), configuration).unwrap();
         // Between this look and the server's start another process may take the port: then the next one is tried.
         for _ in 0..5 {

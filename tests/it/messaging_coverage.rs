@@ -21,7 +21,7 @@ accounts {
 const SECRET: &str = "echo:of tenant a alone";
 
 /// `INTERFACE.FUNCTION` of all functions in a WIT text.
-fn functions(text: &str) -> BTreeSet<String> {
+pub fn functions(text: &str) -> BTreeSet<String> {
     let mut interface = String::new();
     let mut functions = BTreeSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {

@@ -90,8 +90,7 @@ async fn a_compilation_takes_so_long_and_then_the_process_begins_anew() {
 async fn a_submit_runs_so_long_and_a_workload_ends_the_process_so_often() {
     let host = host(&["gpu_run_ms_max=20", "gpu_crashes_max=2"]);
     for round in 1..=2 {
-        let lost =
-            play_with(&host, "probe", "gpu", json!({ "scenario": "abuse.long-dispatches", "count": 200 })).await;
+        let lost = play_with(&host, "probe", "gpu", json!({ "scenario": "abuse.long-dispatches", "count": 200 })).await;
         host.wait_for_metric("roadstead_gpu_resets_total", &[], f64::from(round)).await;
         drop(lost);
     }

@@ -75,6 +75,11 @@ impl NatsBroker {
         Ok(Self::watched(client, &health))
     }
 
+    /// The connection.
+    pub(crate) fn client(&self) -> async_nats::Client {
+        self.client.clone()
+    }
+
     fn watched(client: async_nats::Client, health: &ConnectionHealth) -> Self {
         Self { client, losses: Some(health.losses()), batch: Batch::new() }
     }

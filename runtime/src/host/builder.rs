@@ -21,7 +21,8 @@ use crate::{
     lanes::BackgroundLane,
     metrics::RuntimeMetrics,
     plugin::{HostPlugin, PluginContext},
-    workload::Foundry,
+    references::ReferenceFolders,
+    workload::{Foundry, Given},
 };
 
 /// Why there is no host.
@@ -60,6 +61,8 @@ pub struct HostBuilder {
     compile: CompileOptions,
     artifacts: ArtifactOptions,
     remedies: Vec<(PackageName, String)>,
+    folders: ReferenceFolders,
+    shared: http::Extensions,
 }
 
 impl HostBuilder {
@@ -136,6 +139,31 @@ impl HostBuilder {
         self
     }
 
+    /// Finds what `configFrom` names in `directory`: a file `NAME/KEY` for each value, as Kubernetes mounts a ConfigMap;
+    /// `NAMESPACE/NAME/KEY` for workloads of another namespace than `default`.
+    pub fn with_config_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.folders.config = Some(directory.into());
+        self
+    }
+
+    /// The same for what `secretFrom` names.
+    pub fn with_secret_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.folders.secret = Some(directory.into());
+        self
+    }
+
+    /// Gives the host something that plugins ask for by its type, in place of an earlier one of the type: a NATS client,
+    /// for example, that they share ([`PluginContext::shared`]).
+    pub fn with_shared<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.shared.insert(value);
+        self
+    }
+
+    /// Whether something of this type was given.
+    pub(crate) fn shares<T: Clone + Send + Sync + 'static>(&self) -> bool {
+        self.shared.get::<T>().is_some()
+    }
+
     /// Starts the host: engine, plugins, HTTP handler, in this order.
     ///
     /// # Errors
@@ -144,7 +172,7 @@ impl HostBuilder {
         let limits = Arc::new(self.limits);
         let engine = EngineWithClock::new(&limits)?;
         let metrics = RuntimeMetrics::new(&self.registry)?;
-        let context = PluginContext { limits: limits.clone(), registry: self.registry.clone() };
+        let context = PluginContext { limits: limits.clone(), registry: self.registry.clone(), shared: self.shared };
         for plugin in &self.plugins {
             plugin.start(&context).await.map_err(|source| BuildError::Plugin { id: plugin.id(), source })?;
         }
@@ -158,7 +186,8 @@ impl HostBuilder {
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
         let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
         let images = images.map_err(BuildError::Images)?;
-        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, self.remedies)
+        let given = Given { remedies: self.remedies, folders: self.folders };
+        let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, given)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
             handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;

@@ -116,6 +116,10 @@ impl ClusterHostBuilder {
         let name = checked("host name", self.name.unwrap_or_else(|| format!("roadstead-{}", random_hex::<4>())))?;
         let environment = self.environment.map(|environment| checked("environment", environment)).transpose()?;
         let mut host = self.host.with_host_name(&name);
+        // Plugins that were given no connection of their own use the scheduler's.
+        if !host.shares::<async_nats::Client>() {
+            host = host.with_shared((*client).clone());
+        }
         for plugin in self.plugins {
             host = host.with_plugin(plugin)?;
         }

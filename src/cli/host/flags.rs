@@ -149,7 +149,7 @@ impl AbsentArguments {
     }
 
     fn refuse_with(&self, published_postgres_url: bool) -> Result<(), AbsentError> {
-        const NO_STORES: &str = "this version has no keyvalue and no blobstore that PostgreSQL could back";
+        const NO_STORES: &str = "this version keeps keyvalue and blobstore in NATS alone";
         let absent = [
             ("--postgres-url", self.postgres_url.is_some(), NO_STORES),
             (PUBLISHED_POSTGRES_URL, published_postgres_url, NO_STORES),

@@ -1,16 +1,18 @@
-//! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry. They speak TLS and
-//! HTTP with code that is none of ours.
+//! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry, which speak
+//! TLS and HTTP with code that is none of ours; and what gives a test a network of its own.
 
 use super::{Finding, apt};
 use crate::process;
 
 /// Each program, with its package.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
     ("slowhttptest", "slowhttptest"),
     ("docker-registry", "docker-registry"),
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
 ];
 
 /// The Debian packages of the programs that are missing.

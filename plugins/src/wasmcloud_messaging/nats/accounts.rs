@@ -48,6 +48,11 @@ impl NatsAccounts {
 
     /// The connection of `namespace`, one for all its workloads.
     pub(crate) async fn of(&self, namespace: &Namespace) -> Result<Arc<dyn Broker>, AccountError> {
+        Ok(self.connection_of(namespace).await?)
+    }
+
+    /// The same for those who know NATS.
+    pub(crate) async fn connection_of(&self, namespace: &Namespace) -> Result<Arc<NatsBroker>, AccountError> {
         let slot = self.slots().entry(namespace.clone()).or_default().clone();
         let mut connection = slot.lock().await;
         if let Some(broker) = connection.upgrade() {

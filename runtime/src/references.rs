@@ -1,0 +1,301 @@
+//! `configFrom` and `secretFrom`: names that stand for files of two folders, laid out as Kubernetes mounts its objects.
+//! A workload's specification is given the values before anything else looks at it; what they are for is not known here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use roadstead_config::{
+    Limits, Namespace, PackageName, ResourceName,
+    manifest::{HostInterface, SourcePlace, Variables, WorkloadSpec},
+};
+
+use crate::DeployError;
+
+/// Most values of one object.
+const VALUES_MAX: usize = 1_000;
+
+/// Where the objects are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReferenceFolders {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) secret: Option<PathBuf>,
+}
+
+/// Names of values that came from `secretFrom` of `hostInterfaces`, by package.
+pub(crate) type SecretNames = BTreeMap<PackageName, BTreeSet<String>>;
+
+/// Why an object cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// The host was given no folder of such objects.
+    #[error("the host has no folder for it; start it with {flag} DIR")]
+    NoFolder { flag: &'static str },
+    /// The object is not there.
+    #[error("there is no folder {}; it would have a file for each value", path.display())]
+    Missing { path: PathBuf },
+    /// A file or folder is there, and cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A value is larger than a setting may be, in bytes.
+    #[error("{} is more than {max} bytes large (config_file_bytes_max)", path.display())]
+    TooLarge { path: PathBuf, max: u64 },
+    /// A value is no text.
+    #[error("{} is not UTF-8 text", path.display())]
+    NotText { path: PathBuf },
+    /// The object has too many values.
+    #[error("{} has more than {VALUES_MAX} files", path.display())]
+    TooMany { path: PathBuf },
+}
+
+/// Which list of a manifest a name is in.
+#[derive(Clone, Copy)]
+enum Kind {
+    Config,
+    Secret,
+}
+
+impl Kind {
+    fn field(self) -> &'static str {
+        match self {
+            Self::Config => "configFrom",
+            Self::Secret => "secretFrom",
+        }
+    }
+}
+
+/// The specification with all values in place: `config`, under `configFrom`, under `secretFrom`. Reads files.
+///
+/// # Errors
+/// When an object is not there or cannot be used; the error names the place in the manifest and the object.
+pub(crate) fn resolve(
+    spec: &WorkloadSpec,
+    namespace: &Namespace,
+    folders: &ReferenceFolders,
+    limits: &Limits,
+) -> Result<(WorkloadSpec, SecretNames), DeployError> {
+    let mut spec = spec.clone();
+    let mut secrets = SecretNames::new();
+    let reader = Reader { namespace, folders, file_bytes_max: limits.config_file_bytes_max };
+    for entry in &mut spec.host_interfaces {
+        let names = reader.fill(&mut entry.config, &entry.place)?;
+        if !names.is_empty() {
+            secrets.entry(entry.package.clone()).or_default().extend(names);
+        }
+    }
+    for component in &mut spec.components {
+        reader.fill(&mut component.local_resources.environment, &component.place)?;
+    }
+    Ok((spec, secrets))
+}
+
+/// Those of `secrets` that belong to one of `interfaces`.
+pub(crate) fn secret_names(interfaces: &[HostInterface], secrets: &SecretNames) -> BTreeSet<String> {
+    interfaces.iter().filter_map(|entry| secrets.get(&entry.package)).flatten().cloned().collect()
+}
+
+struct Reader<'a> {
+    namespace: &'a Namespace,
+    folders: &'a ReferenceFolders,
+    file_bytes_max: u64,
+}
+
+impl Reader<'_> {
+    /// Puts the values into `variables`, and tells which of them are secrets.
+    fn fill(&self, variables: &mut Variables, place: &SourcePlace) -> Result<BTreeSet<String>, DeployError> {
+        let mut secrets = BTreeSet::new();
+        for name in std::mem::take(&mut variables.config_from) {
+            variables.config.extend(self.object(Kind::Config, &name, place)?);
+        }
+        for name in std::mem::take(&mut variables.secret_from) {
+            let values = self.object(Kind::Secret, &name, place)?;
+            secrets.extend(values.keys().cloned());
+            variables.config.extend(values);
+        }
+        Ok(secrets)
+    }
+
+    fn object(
+        &self,
+        kind: Kind,
+        name: &ResourceName,
+        place: &SourcePlace,
+    ) -> Result<BTreeMap<String, String>, DeployError> {
+        self.read(kind, name).map_err(|source| DeployError::Reference {
+            place: place.clone(),
+            field: kind.field(),
+            name: name.to_string(),
+            source,
+        })
+    }
+
+    fn read(&self, kind: Kind, name: &ResourceName) -> Result<BTreeMap<String, String>, ReferenceError> {
+        let (folder, flag) = match kind {
+            Kind::Config => (&self.folders.config, "--config-dir"),
+            Kind::Secret => (&self.folders.secret, "--secret-dir"),
+        };
+        let folder = folder.as_deref().ok_or(ReferenceError::NoFolder { flag })?;
+        // A name has no slash: what is one tenant's is out of another's reach.
+        let folder = match self.namespace.as_str() {
+            Namespace::DEFAULT => folder.join(name.as_str()),
+            namespace => folder.join(namespace).join(name.as_str()),
+        };
+        let entries = fs::read_dir(&folder).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReferenceError::Missing { path: folder.clone() },
+            _ => ReferenceError::Read { path: folder.clone(), source },
+        })?;
+        let mut values = BTreeMap::new();
+        for entry in entries {
+            let path = entry.map_err(|source| ReferenceError::Read { path: folder.clone(), source })?.path();
+            // Kubernetes keeps its own files under names that begin with two dots.
+            let key = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with(".."));
+            let Some(key) = key.filter(|_| path.is_file()) else { continue };
+            if values.len() == VALUES_MAX {
+                return Err(ReferenceError::TooMany { path: folder });
+            }
+            values.insert(key.to_owned(), self.value(&path)?);
+        }
+        Ok(values)
+    }
+
+    fn value(&self, path: &Path) -> Result<String, ReferenceError> {
+        let read = |source| ReferenceError::Read { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).map_err(read)?;
+        file.take(self.file_bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() as u64 > self.file_bytes_max {
+            return Err(ReferenceError::TooLarge { path: path.to_owned(), max: self.file_bytes_max });
+        }
+        String::from_utf8(bytes).map_err(|_| ReferenceError::NotText { path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use roadstead_config::{SourceFile, load, manifest::Document};
+
+    use super::*;
+
+    fn spec(references: &str) -> WorkloadSpec {
+        let manifest = format!(
+            "
+apiVersion: runtime.wasmcloud.dev/v1alpha1
+kind: Workload
+metadata: {{name: one}}
+spec:
+  hostInterfaces:
+    - {{namespace: wasi, package: config, interfaces: [store], config: {{a: own, b: own, c: own}}, {references}}}
+  components:
+    - {{name: one, image: 'file:one.wasm'}}
+"
+        );
+        let file = SourceFile { name: "app.yaml".into(), bytes: manifest.into() };
+        match load(&[file], &Limits::default()).unwrap().documents.remove(0) {
+            Document::Workload(workload) => workload.spec,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn folders() -> (tempfile::TempDir, ReferenceFolders) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("config/settings/b", "from config"),
+            ("config/settings/c", "from config"),
+            ("secret/key/c", "from secret\n"),
+            ("config/team-a/settings/b", "team a's"),
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let (config, secret) = (folder.path().join("config"), folder.path().join("secret"));
+        (folder, ReferenceFolders { config: Some(config), secret: Some(secret) })
+    }
+
+    fn resolved(
+        references: &str,
+        namespace: &str,
+        folders: &ReferenceFolders,
+        limits: &Limits,
+    ) -> Result<String, String> {
+        let (spec, secrets) = resolve(&spec(references), &namespace.parse().unwrap(), folders, limits)
+            .map_err(|error| crate::host::error_text(&error))?;
+        let names = secret_names(&spec.host_interfaces, &secrets);
+        let values: Vec<String> = spec.host_interfaces[0].config.config.values().cloned().collect();
+        Ok(format!("{values:?} {names:?}"))
+    }
+
+    #[test]
+    fn later_sources_win_and_secrets_are_known() {
+        let (_folder, folders) = folders();
+        let found = resolved(
+            "configFrom: [{name: settings}], secretFrom: [{name: key}]",
+            "default",
+            &folders,
+            &Limits::default(),
+        );
+        assert_eq!(found.unwrap(), r#"["own", "from config", "from secret\n"] {"c"}"#);
+    }
+
+    #[test]
+    fn a_namespace_has_its_own() {
+        let (_folder, folders) = folders();
+        let found =
+            |namespace: &str| resolved("configFrom: [{name: settings}]", namespace, &folders, &Limits::default());
+        assert_eq!(found("team-a").unwrap(), r#"["own", "team a's", "own"] {}"#);
+        let error = found("team-b").unwrap_err();
+        assert!(error.contains("configFrom") && error.contains("settings") && error.contains("team-b"), "{error}");
+        // The folder of a namespace is no object of the default one.
+        assert_eq!(
+            resolved("configFrom: [{name: team-a}]", "default", &folders, &Limits::default()).unwrap(),
+            r#"["own", "own", "own"] {}"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let (folder, mut folders) = folders();
+        let limits = Limits { config_file_bytes_max: 11, ..Limits::default() };
+        let error = |references: &str, folders: &ReferenceFolders| {
+            resolved(references, "default", folders, &limits).unwrap_err()
+        };
+        let missing = error("secretFrom: [{name: none}]", &folders);
+        assert!(missing.starts_with("app.yaml:7:7: secretFrom none cannot be used: there is no folder "), "{missing}");
+        assert!(error("secretFrom: [{name: key}]", &folders).contains("more than 11 bytes"));
+        fs::write(folder.path().join("config/settings/b"), [0xff]).unwrap();
+        assert!(error("configFrom: [{name: settings}]", &folders).contains("not UTF-8"));
+        folders.secret = None;
+        assert!(error("secretFrom: [{name: key}]", &folders).contains("--secret-dir DIR"));
+    }
+
+    #[test]
+    fn mounts_of_kubernetes_are_read() {
+        let (folder, folders) = folders();
+        let object = folder.path().join("config/mounted");
+        fs::create_dir_all(object.join("..2026_01_01")).unwrap();
+        fs::write(object.join("..2026_01_01/b"), "mounted").unwrap();
+        symlink("..2026_01_01", object.join("..data")).unwrap();
+        symlink("..data/b", object.join("b")).unwrap();
+        let found = resolved("configFrom: [{name: mounted}]", "default", &folders, &Limits::default());
+        assert_eq!(found.unwrap(), r#"["own", "mounted", "own"] {}"#);
+    }
+
+    #[test]
+    fn an_object_has_so_many_values() {
+        let (folder, folders) = folders();
+        for number in 0..=VALUES_MAX {
+            fs::write(folder.path().join(format!("config/settings/{number}")), "").unwrap();
+        }
+        let error = resolved("configFrom: [{name: settings}]", "default", &folders, &Limits::default()).unwrap_err();
+        assert!(error.contains("more than 1000 files"), "{error}");
+    }
+}
