@@ -60,6 +60,7 @@ fn lines(lines: impl Iterator<Item = String>) -> Outcome {
     Ok(Response::text(200, lines.collect::<Vec<_>>().join("\n")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is written to be read at the place of its use")]
 fn said(what: impl ToString) -> Outcome {
     Ok(Response::text(200, what.to_string()))
 }
