@@ -77,7 +77,9 @@ impl Session {
         device.on_uncaptured_error(Arc::new(move |error| raised.raise(translate(error))));
         let lost = errors.clone();
         device.set_device_lost_callback(move |reason, message| {
-            lost.lose(Lost { destroyed: reason == wgpu::DeviceLostReason::Destroyed, message });
+            let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+            let message = if message.is_empty() && destroyed { "the device was destroyed".to_owned() } else { message };
+            lost.lose(Lost { destroyed, message });
         });
         let limits = device.limits();
         Ok(OpenDevice { device, queue, errors, limits, _charge: charge })
