@@ -56,7 +56,7 @@ impl Work {
             let random = splitmix(&mut state);
             // Four looks: their sum has the mean that the detector takes for 1.
             let sea: u32 = (0..4).map(|look| u32::try_from(random >> (16 * look) & 0x7ff).unwrap_or(0)).sum();
-            let is_ship = splitmix(&mut state) % CELLS_PER_SHIP == 0;
+            let is_ship = splitmix(&mut state).is_multiple_of(CELLS_PER_SHIP);
             match index % side < side / 8 {
                 true => LAND,
                 false => sea * if is_ship { SHIP } else { 1 },
