@@ -5,6 +5,7 @@ mod components;
 mod density;
 mod figures;
 mod gauges;
+mod gpu;
 mod h2load;
 mod http;
 mod ingress;
@@ -45,6 +46,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench density                   1,000 triggers on one host (about 1 minute)
   cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
   cargo xtask bench messaging                 a worker asked over NATS and in the process (about 3 minutes)
+  cargo xtask bench gpu                       the GPU process beside wgpu in one process (about 3 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -58,6 +60,7 @@ enum What {
     Density(density::Arguments),
     Ingress(ingress::Arguments),
     Messaging(messaging::Arguments),
+    Gpu(gpu::Arguments),
     Soak(soak::Arguments),
 }
 
@@ -110,6 +113,7 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
         What::Density(arguments) => density::run(&bench, arguments),
         What::Ingress(arguments) => ingress::run(&bench, arguments),
         What::Messaging(arguments) => messaging::run(&bench, arguments),
+        What::Gpu(arguments) => gpu::run(&bench, arguments),
         What::Soak(arguments) => soak::run(&bench, arguments),
     }
 }

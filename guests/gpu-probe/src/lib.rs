@@ -19,6 +19,7 @@ mod compilation;
 mod compute;
 mod constants;
 mod copies;
+mod detector;
 mod drawing;
 mod errors;
 mod labels;

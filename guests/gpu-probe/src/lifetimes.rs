@@ -5,12 +5,13 @@ use std::cell::RefCell;
 
 use serde_json::{Value, json};
 
+use crate::detector::detector;
 use crate::make::{self, flags};
 use crate::stage::Stage;
 use crate::{Saw, Scenario, expect};
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[("lifetimes.once", once), ("lifetimes.warm", warm), ("lifetimes.hold", hold)];
+    &[("lifetimes.once", once), ("lifetimes.warm", warm), ("lifetimes.hold", hold), ("lifetimes.detector", detector)];
 
 const DOUBLE: &str = "
 @group(0) @binding(0) var<storage, read_write> words: array<u32>;

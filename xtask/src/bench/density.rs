@@ -157,7 +157,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 fn starts(bench: &Bench<'_>, arguments: &Arguments, program: &Path, manifests: &Path, what: &str) -> Result<Start> {
     let step = Step::begin("start", what);
     let cache = manifests.with_extension("cache");
-    let start = Roadstead { program, manifests, component_cache: &cache, pinned: false, nats: None };
+    let start = Roadstead { program, manifests, component_cache: &cache, pinned: false, nats: None, more: &[] };
     let once = || -> Result<(f64, u64)> {
         let server = Server::roadstead(bench, &start)?;
         bench.stop.sleep_until(Instant::now() + SETTLE)?;
@@ -188,7 +188,7 @@ fn speeds(
     let mut prepared = Vec::new();
     for (manifests, triggers) in hosts {
         let cache = manifests.with_extension("cache");
-        let start = Roadstead { program, manifests, component_cache: &cache, pinned: true, nats: None };
+        let start = Roadstead { program, manifests, component_cache: &cache, pinned: true, nats: None, more: &[] };
         let script = bench.scratch.file(&format!("rotate-{triggers}.lua"), rotation(triggers).as_bytes())?;
         prepared.push((Server::roadstead(bench, &start)?, script));
     }

@@ -182,6 +182,7 @@ impl Setting<'_> {
             component_cache: &cache,
             pinned: true,
             nats: None,
+            more: &[],
         };
         let roadstead = Server::roadstead(self.bench, &start).context("Roadstead")?;
         let mut contestants = vec![Contestant { name: tables::ROADSTEAD, server: roadstead }];

@@ -44,6 +44,8 @@ pub(crate) struct Roadstead<'a> {
     pub(crate) pinned: bool,
     /// The nats-server that carries its messages, in place of its own broker.
     pub(crate) nats: Option<SocketAddr>,
+    /// Further words of the command line.
+    pub(crate) more: &'a [&'a str],
 }
 
 impl Server {
@@ -65,6 +67,7 @@ impl Server {
         if let Some(nats) = start.nats {
             command.args(["--data-nats-url", &format!("nats://{nats}")]);
         }
+        command.args(start.more);
         let mut server = Self::start(bench, "roadstead", &mut command, http)?;
         server.admin = Some(admin);
         server.wait(bench, &|| client::is_ready(admin, ASK_TIMEOUT))?;

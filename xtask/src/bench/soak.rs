@@ -95,6 +95,7 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
         component_cache: &cache,
         pinned: false,
         nats: None,
+        more: &[],
     };
     let mut server = Server::roadstead(bench, &start)?;
 

@@ -11,7 +11,7 @@ const OWNERS: [(&str, &[&str]); 6] = [
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
-    ("wgpu", &["gpu", "gpu/wire"]),
+    ("wgpu", &["gpu", "gpu/wire", "bench"]),
     ("wgpu-types", &["gpu/wire"]),
 ];
 

@@ -80,7 +80,7 @@ impl Parts {
         let component_cache = bench.scratch.path().join("component-cache");
         let host = |nats| {
             let (program, manifests, component_cache) = (roadstead, &*manifests, &*component_cache);
-            Server::roadstead(bench, &Roadstead { program, manifests, component_cache, pinned: true, nats })
+            Server::roadstead(bench, &Roadstead { program, manifests, component_cache, pinned: true, nats, more: &[] })
         };
         let with_nats = host(Some(nats.http)).context("the host with NATS")?;
         let in_process = host(None).context("the host with its own broker")?;
