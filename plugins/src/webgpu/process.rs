@@ -24,9 +24,9 @@ use roadstead_gpu_wire::{
 use roadstead_runtime::{BackendHealth, WorkloadId};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
-    io::unix::AsyncFd,
+    io::{AsyncRead, AsyncReadExt, unix::AsyncFd},
     net::UnixStream,
-    process::{Child, Command},
+    process::{Child, ChildStderr, Command},
     sync::watch,
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ use super::{
     owner::{GpuOwner, Records},
     session::{DeviceState, Loss, Session, WorkInHand},
 };
+
+/// Bytes of what the process prints that are read at once.
+const SAID_BYTES_MAX: usize = 4_096;
 
 /// Time that the process has to say what adapter it has.
 const START: Duration = Duration::from_secs(30);
@@ -389,10 +392,13 @@ async fn begin(program: &GpuProgram, limits: &Limits) -> Result<Running, GpuErro
         .current_dir("/")
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(GpuError::Start)?;
     drop(command);
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(relay(stderr));
+    }
     let control = registered(ours).map_err(GpuError::Start)?;
     let first = tokio::time::timeout(START, first_message(&control)).await.map_err(|_| GpuError::Silent)?;
     match first {
@@ -402,6 +408,22 @@ async fn begin(program: &GpuProgram, limits: &Limits) -> Result<Running, GpuErro
             let status = ended(&mut child).await;
             Err(GpuError::Ended(status.map_or_else(|error| error.to_string(), |status| status.to_string())))
         }
+    }
+}
+
+/// What the process and its driver print, as lines of the host's log; what is longer than a piece is cut there.
+async fn relay(stderr: ChildStderr) {
+    each_line(stderr, |line| tracing::warn!(said = line, "the GPU process")).await;
+}
+
+async fn each_line(mut from: impl AsyncRead + Unpin, mut tell: impl FnMut(&str)) {
+    let mut piece = vec![0; SAID_BYTES_MAX];
+    while let Ok(length) = from.read(&mut piece).await {
+        if length == 0 {
+            return;
+        }
+        let said = String::from_utf8_lossy(piece.get(..length).unwrap_or_default()).into_owned();
+        said.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(&mut tell);
     }
 }
 
@@ -428,4 +450,18 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_printed_is_told_in_lines_of_bounded_length() {
+        let printed = format!("one\n\n  two \n{}", "x".repeat(3 * SAID_BYTES_MAX));
+        let mut told = Vec::new();
+        each_line(printed.as_bytes(), |line| told.push(line.to_owned())).await;
+        assert_eq!(told[..2], ["one", "two"]);
+        assert!(told.len() >= 5 && told.iter().all(|line| line.len() <= SAID_BYTES_MAX));
+    }
 }
