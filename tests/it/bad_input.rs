@@ -107,7 +107,8 @@ async fn a_declared_interface_that_does_not_exist() {
     let reason = reason_of(&manifest.replace("[logging]", "[webgpu]"), |_| {}).await;
     assert_eq!(
         reason,
-        "app.yaml:37:11: this host does not offer wasi:webgpu/webgpu@0.0.1; it has nothing of the package wasi:webgpu"
+        "app.yaml:37:11: this host does not offer wasi:webgpu/webgpu@0.0.1; it has nothing of the package wasi:webgpu; \
+         start the host with --wasi-webgpu"
     );
 }
 

@@ -182,7 +182,7 @@ async fn what_a_tenant_stores_is_bounded() {
 async fn a_silent_writer_is_given_up() {
     for start in Stores::BACKENDS {
         let options =
-            Options::default().flag("--limit", "blobstore_idle_ms=200").flag("--limit", "blobstore_writes_max=1");
+            Options::default().flag("--limit", "blobstore_idle_ms=2000").flag("--limit", "blobstore_writes_max=1");
         let stores = started(start, options).await;
         let client = stores.host.client("a.test");
         // The body stops before its end: the guest waits for it, and the store for the guest.
@@ -197,7 +197,7 @@ async fn a_silent_writer_is_given_up() {
         .await;
         assert_eq!(busy, "no stream");
         // It is time that must pass here, and nothing else tells of it.
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         sender.unbounded_send("late".into()).unwrap();
         drop(sender);
         let answer = slow.await.unwrap();
