@@ -34,12 +34,17 @@ struct Uncaptured {
 #[wasmtime_wasi_io::async_trait]
 impl Pollable for Uncaptured {
     async fn ready(&mut self) {
+        // Who only looks does not wait at all.
+        let is_ready = |state: &DeviceState| !state.uncaptured.is_empty() || state.loss.is_some();
+        if is_ready(&self.state.borrow()) {
+            return;
+        }
         // What is to be waited for may not have been sent yet. Whoever waits here may stop at any time; what is being
         // sent then must be sent to its end.
         let session = self.session.clone();
         let _ = tokio::spawn(async move { session.flush().await }).await;
         // A session that is gone has no more errors; then nothing is to be waited for.
-        let _ = self.state.wait_for(|state| !state.uncaptured.is_empty() || state.loss.is_some()).await;
+        let _ = self.state.wait_for(is_ready).await;
     }
 }
 
