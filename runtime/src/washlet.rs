@@ -8,6 +8,7 @@ mod control;
 mod heartbeat;
 mod json;
 mod ledger;
+mod listening;
 mod machine;
 mod messages;
 mod metrics;

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
 use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{Duration, Instant, timeout, timeout_at},
+    time::{Duration, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     json::{self, Json},
     ledger::{Ledger, WireId},
+    listening::Listening,
     messages::{
         WorkloadStartRequest, WorkloadStartResponse, WorkloadState, WorkloadStatus, WorkloadStatusRequest,
         WorkloadStatusResponse, WorkloadStopRequest, WorkloadStopResponse,
@@ -135,7 +135,7 @@ impl Control {
 
     /// Answers starts until the host stops; then says so to those that were under way to it.
     pub(super) async fn serve_starts(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.refusing);
+        let mut commands = Listening::new(commands, &self.client, &self.refusing);
         while let Some(message) = commands.next().await {
             match commands.is_last_call() {
                 false => self.start(message).await,
@@ -146,7 +146,7 @@ impl Control {
 
     /// The same for stops.
     pub(super) async fn serve_stops(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.refusing);
+        let mut commands = Listening::new(commands, &self.client, &self.refusing);
         while let Some(message) = commands.next().await {
             match commands.is_last_call() {
                 false => self.stop(message).await,
@@ -157,7 +157,7 @@ impl Control {
 
     /// Answers questions for a status, to the very end.
     pub(super) async fn serve_statuses(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.ended);
+        let mut commands = Listening::new(commands, &self.client, &self.ended);
         while let Some(message) = commands.next().await {
             self.tell_status(message).await;
         }
@@ -296,40 +296,6 @@ impl Control {
         if !matches!(sent, Ok(Ok(()))) {
             tracing::warn!("a reply to the scheduler could not be sent");
         }
-    }
-}
-
-/// Somebody who listens for messages until a sign, and then deals with those that were on their way already.
-pub(super) struct Listening<'c> {
-    messages: Subscriber,
-    until: &'c CancellationToken,
-    /// When the last ones must have come; from the sign on.
-    last_call: Option<Instant>,
-}
-
-impl<'c> Listening<'c> {
-    pub(super) fn new(messages: Subscriber, until: &'c CancellationToken) -> Self {
-        Self { messages, until, last_call: None }
-    }
-
-    /// Whether the sign was given.
-    fn is_last_call(&self) -> bool {
-        self.last_call.is_some()
-    }
-
-    /// The next message; `None` once there will be no more.
-    pub(super) async fn next(&mut self) -> Option<Message> {
-        if self.last_call.is_none() {
-            tokio::select! {
-                biased;
-                () = self.until.cancelled() => {}
-                message = self.messages.next() => return message,
-            }
-            // What fails here is a connection that is gone: then nothing comes any more.
-            self.messages.drain().await.ok()?;
-        }
-        let until = *self.last_call.get_or_insert_with(|| Instant::now() + REPLY_TIMEOUT);
-        timeout_at(until, self.messages.next()).await.ok()?
     }
 }
 

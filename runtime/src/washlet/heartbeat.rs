@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::{
-    control::{Control, Listening},
+    control::Control,
     json::{self, Timestamp},
+    listening::Listening,
     machine::{Facts, Load, Machine},
     messages::{HostHeartbeat, WitInterface},
     metrics::{ControlMetrics, Outcome},
@@ -181,7 +182,7 @@ impl Pulse {
 
     /// Answers those who ask for a heartbeat.
     pub(super) async fn serve(self: Arc<Self>, questions: Subscriber) {
-        let mut questions = Listening::new(questions, &self.control.ended);
+        let mut questions = Listening::new(questions, &self.control.client, &self.control.ended);
         while let Some(question) = questions.next().await {
             self.tell(question).await;
         }

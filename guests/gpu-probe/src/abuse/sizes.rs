@@ -218,7 +218,7 @@ fn large_writes(asked: &Value) -> Saw {
     let buffer = stage.buffer(16 << 20, flags::COPY_DST | flags::COPY_SRC);
     let data = vec![7; 16 << 20];
     let errors = told(&stage, || {
-        for _ in 0..number(asked, "count", 16) {
+        for _ in 0..number(asked, "count", 4) {
             call!(stage.queue, write_buffer_with_copy, &buffer, 0, &data, None, None).ok();
         }
     })?;
