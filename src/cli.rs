@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod output;
 mod process;
 mod proxies;
 mod registry;
@@ -104,10 +105,4 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
 fn usage(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     let _failure = fail(error);
     ExitCode::from(2)
-}
-
-/// An error and what caused it, in one line.
-fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -114,7 +114,7 @@ impl CompileService {
             Some(directory) => match open_cache(directory, limits.clone()).await {
                 Ok(cache) => Some(cache),
                 Err(error) => {
-                    let reason = crate::host::error_text(&error);
+                    let reason = crate::error_text(&error);
                     tracing::warn!("compiled components are not kept: {reason}");
                     metrics.count(CodeSource::Disk.as_str(), "unusable");
                     None
@@ -198,7 +198,7 @@ impl CompileService {
     async fn read_cached(&self, key: &ComponentKey) -> Option<Component> {
         let (cache, engine, wanted) = (self.cache.clone()?, self.engine.clone(), *key);
         let read = blocking(move || {
-            let Some(artifact) = cache.read(&wanted).map_err(|error| crate::host::error_text(&error))? else {
+            let Some(artifact) = cache.read(&wanted).map_err(|error| crate::error_text(&error))? else {
                 return Ok(None);
             };
             load::load(&engine, &artifact).map(Some).map_err(|error| error.to_string())

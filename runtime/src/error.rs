@@ -246,3 +246,18 @@ fn offered_text(name: &InterfaceName, offered: &[String]) -> String {
         some => format!("of {} it offers {}", name.package, some.join(", ")),
     }
 }
+
+/// An error and what it came from, in one line; a cause that the text before it tells already is left out.
+pub fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

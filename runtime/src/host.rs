@@ -33,6 +33,7 @@ pub use status::{
 use crate::{
     HostHandler, WorkloadId,
     engine::EngineWithClock,
+    error_text,
     workload::{Foundry, Workload},
 };
 use deploy::Begun;
@@ -216,19 +217,4 @@ impl HostApi for Host {
         }
         WorkloadStatus { state: WorkloadState::Stopping, ..WorkloadStatus::not_found(id) }
     }
-}
-
-/// An error and what it came from, in one line.
-pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -44,7 +44,7 @@ pub use dispatch::{
     TriggerBinding,
 };
 pub use engine::{EngineError, EngineWithClock};
-pub use error::{CallError, DeployError, FaultKind};
+pub use error::{CallError, DeployError, FaultKind, error_text};
 pub use guest_log::{GUEST_LOG_TARGET, GuestLog, LogText};
 pub use identity::WorkloadId;
 pub use lanes::{InLane, LaneError};

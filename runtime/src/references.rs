@@ -228,7 +228,7 @@ spec:
         limits: &Limits,
     ) -> Result<String, String> {
         let (spec, secrets) = resolve(&spec(references), &namespace.parse().unwrap(), folders, limits)
-            .map_err(|error| crate::host::error_text(&error))?;
+            .map_err(|error| crate::error_text(&error))?;
         let names = secret_names(&spec.host_interfaces, &secrets);
         let values: Vec<String> = spec.host_interfaces[0].config.config.values().cloned().collect();
         Ok(format!("{values:?} {names:?}"))

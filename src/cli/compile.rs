@@ -2,10 +2,11 @@
 
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use roadstead_config::{ImageReference, Limits, PullPolicy, RegistryCredentials, manifest::SourcePlace};
 use roadstead_runtime::{
     compile::{CodeSource, PrecompileError, Precompiled, Precompiler},
+    error_text,
     host::WorkloadRequest,
 };
 use serde_json::json;
@@ -13,9 +14,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     component_cache::{CacheArguments, compiler},
-    error_text, fail,
+    fail,
     limits::LimitArguments,
     manifests,
+    output::Output,
     registry::{PullSecrets, RegistryArguments},
 };
 
@@ -44,14 +46,6 @@ pub(super) struct CompileArguments {
     output: Output,
     #[command(flatten)]
     limits: LimitArguments,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// One line for each component.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use std::{
 
 use clap::Args;
 use roadstead_config::Limits;
-use roadstead_runtime::compile::compile_child;
+use roadstead_runtime::{compile::compile_child, error_text};
 
-use super::{error_text, limits::LimitArguments};
+use super::limits::LimitArguments;
 
 /// Name of the command.
 pub(super) const NAME: &str = "compile-child";

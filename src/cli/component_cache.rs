@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use roadstead_runtime::compile::CompilerProgram;
+use roadstead_runtime::{compile::CompilerProgram, host::HostBuilder};
 
 use super::compile_child;
 
@@ -30,6 +30,26 @@ impl CacheArguments {
     pub(super) fn directory(&self) -> Option<PathBuf> {
         let named = self.component_cache_dir.clone();
         named.or_else(|| default_directory(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")))
+    }
+}
+
+/// Flags of a host's cache, which it may do without.
+#[derive(Debug, Args)]
+pub(super) struct HostCacheArguments {
+    #[command(flatten)]
+    cache: CacheArguments,
+    /// Keep no compiled components, whatever --component-cache-dir says: each start compiles anew.
+    #[arg(long)]
+    no_component_cache: bool,
+}
+
+impl HostCacheArguments {
+    /// Lets the host know.
+    pub(super) fn tell(&self, builder: HostBuilder) -> HostBuilder {
+        match self.cache.directory().filter(|_| !self.no_component_cache) {
+            Some(directory) => builder.with_component_cache(directory),
+            None => builder,
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use roadstead_config::{Limits, PackageName};
 use roadstead_gpu::{AdapterChoice, GpuProcessError, list_adapters, serve};
 use roadstead_gpu_wire::control::{AdapterFacts, GpuLimits};
 use roadstead_plugins::webgpu::{GpuError, GpuProgram, WebGpu};
-use roadstead_runtime::host::HostBuilder;
+use roadstead_runtime::{error_text, host::HostBuilder};
 
-use super::{fail, limits::LimitArguments};
+use super::{fail, limits::LimitArguments, output::Output};
 
 /// Name of the command that serves a GPU.
 pub(super) const CHILD: &str = "gpu-child";
@@ -104,7 +104,7 @@ impl GpuArguments {
             }
             Err(error) if self.wasi_webgpu == Wanted::Require => Err(HostGpuError::Required(error)),
             Err(error) => {
-                tracing::warn!(reason = super::error_text(&error), "wasi:webgpu is not offered");
+                tracing::warn!(reason = error_text(&error), "wasi:webgpu is not offered");
                 Ok(None)
             }
         }
@@ -215,14 +215,6 @@ pub(super) struct ListArguments {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A few lines for each adapter.
-    Text,
-    /// One JSON array.
-    Json,
 }
 
 /// Lists the adapters. A driver that fails ends a process that is there for nothing else.

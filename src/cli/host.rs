@@ -19,7 +19,7 @@ use roadstead_runtime::{
 use sd_notify::NotifyState;
 
 use super::{
-    component_cache::{CacheArguments, compiler},
+    component_cache::{HostCacheArguments, compiler},
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -81,10 +81,7 @@ pub(super) struct HostArguments {
     #[arg(long, default_value = "30s", value_parser = parse_duration, env = "ROADSTEAD_DRAIN_TIMEOUT")]
     drain_timeout: Duration,
     #[command(flatten)]
-    cache: CacheArguments,
-    /// Keep no compiled components, whatever --component-cache-dir says: each start compiles anew.
-    #[arg(long)]
-    no_component_cache: bool,
+    cache: HostCacheArguments,
     #[command(flatten)]
     limits: LimitArguments,
     #[command(flatten)]
@@ -180,9 +177,7 @@ async fn start(
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())
         .with_compiler_program(compiler().map_err(HostError::Program)?);
-    if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
-        host = host.with_component_cache(directory);
-    }
+    host = arguments.cache.tell(host);
     if gpu.is_none() {
         host = arguments.gpu.explain(host);
     }

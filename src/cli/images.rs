@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use roadstead_config::{ImageReference, Limits, OciReference, PullPolicy, Sha256Digest};
 use roadstead_runtime::artifact::{ArtifactStore, Declaration, Inspected, PullError, Pulled};
 use serde_json::json;
 
-use super::{fail, limits::LimitArguments, log, registry::RegistryArguments};
+use super::{fail, limits::LimitArguments, log, output::Output, registry::RegistryArguments};
 
 /// Flags of `roadstead pull`.
 #[derive(Debug, Args)]
@@ -81,14 +81,6 @@ struct Common {
     limits: LimitArguments,
     #[command(flatten)]
     log: log::LogArguments,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Lines for people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use roadstead_runtime::{
 use sd_notify::NotifyState;
 
 use super::{
-    component_cache::{CacheArguments, compiler},
+    component_cache::{HostCacheArguments, compiler},
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -81,10 +81,7 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pull_secrets: PullSecrets,
     #[command(flatten)]
-    cache: CacheArguments,
-    /// Keep no compiled components, whatever --component-cache-dir says: each start compiles anew.
-    #[arg(long)]
-    no_component_cache: bool,
+    cache: HostCacheArguments,
     #[command(flatten)]
     limits: LimitArguments,
     #[command(flatten)]
@@ -203,10 +200,7 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         Some(gpu) => builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?,
         None => arguments.gpu.explain(builder),
     };
-    if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
-        builder = builder.with_component_cache(directory);
-    }
-    let host = builder.start().await?;
+    let host = arguments.cache.tell(builder).start().await?;
     let admin = AdminServer::start(admin_at, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone(), arguments.pull_secrets.clone());
     let outcome = deployment.apply(&set).await;

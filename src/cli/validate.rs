@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use roadstead_config::{Diagnostic, Limits, SourceFile};
 use serde_json::json;
 
-use super::{fail, manifests};
+use super::{fail, manifests, output::Output};
 
 /// Flags of `roadstead validate`.
 #[derive(Debug, Args)]
@@ -21,14 +21,6 @@ pub(super) struct ValidateArguments {
     /// Form of the result.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Lines for people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// Runs the command; exit code 1 when there is a problem.

@@ -21,7 +21,7 @@ use roadstead_gpu_wire::{
     reply::Lost,
     shared::SharedMemory,
 };
-use roadstead_runtime::{BackendHealth, WorkloadId};
+use roadstead_runtime::{BackendHealth, WorkloadId, error_text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, unix::AsyncFd},
@@ -271,7 +271,9 @@ impl Gpu {
                 pause = (2 * pause).min(PAUSE.1);
                 match begin(&self.program, &self.limits).await {
                     Ok(running) => break running,
-                    Err(error) => tracing::error!(reason = %chain(&error), "the GPU process cannot be started again"),
+                    Err(error) => {
+                        tracing::error!(reason = error_text(&error), "the GPU process cannot be started again")
+                    }
                 }
             };
             self.control.send_replace(Some(running.control.clone()));
@@ -439,17 +441,6 @@ async fn first_message(control: &AsyncFd<OwnedFd>) -> Option<FromProcess> {
             return received.ok().flatten().map(|(message, _)| message);
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

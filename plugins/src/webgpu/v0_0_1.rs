@@ -9,6 +9,7 @@ mod adapter;
 mod bindings_of;
 mod buffer;
 mod canvas;
+mod commands;
 mod copies;
 mod device;
 mod encoders;

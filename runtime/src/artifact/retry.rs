@@ -32,7 +32,7 @@ impl<'l> Tries<'l> {
         self.failed += 1;
         match self.pause(&error) {
             Some(pause) => {
-                let text = crate::host::error_text(&error);
+                let text = crate::error_text(&error);
                 tracing::debug!(error = text, ?pause, "a registry is asked again");
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
                 tokio::time::sleep(pause).await;

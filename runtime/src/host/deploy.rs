@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Entry, Host, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus, error_text, turns::Attempt};
-use crate::{DeployError, TriggerBinding, WorkloadId, dispatch::Dispatch, support, workload::Workload};
+use super::{Entry, Host, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus, turns::Attempt};
+use crate::{DeployError, TriggerBinding, WorkloadId, dispatch::Dispatch, error_text, support, workload::Workload};
 
 /// What became of the wish to stop a workload.
 #[derive(Debug)]

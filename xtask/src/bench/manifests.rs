@@ -56,31 +56,10 @@ spec:
 
 /// A worker on one subject that has the GPU and one warm instance; it may log and answer.
 pub(crate) fn gpu_worker(name: &str, subject: &str, image: &str) -> String {
-    format!(
-        "\
-apiVersion: runtime.wasmcloud.dev/v1alpha1
-kind: WorkloadDeployment
-metadata:
-  name: {name}
-  namespace: bench
-spec:
-  template:
-    spec:
-      hostInterfaces:
-        - {{namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}}
-        - {{namespace: wasi, package: webgpu, version: 0.0.1, interfaces: [webgpu]}}
-        - {{namespace: wasi, package: graphics-context, version: 0.0.1, interfaces: [graphics-context]}}
-        - namespace: wasmcloud
-          package: messaging
-          version: '0.2.0'
-          interfaces: [handler, consumer, types]
-          config:
-            subscriptions: {subject}
-      components:
-        - name: {name}
-          image: file:{image}
-          poolSize: 1
----
-"
-    )
+    const BEFORE: &str = "      hostInterfaces:\n";
+    const GPU: &str = "        - {namespace: wasi, package: logging, version: 0.1.0-draft, interfaces: [logging]}
+        - {namespace: wasi, package: webgpu, version: 0.0.1, interfaces: [webgpu]}
+        - {namespace: wasi, package: graphics-context, version: 0.0.1, interfaces: [graphics-context]}
+";
+    worker(name, subject, 1, image).replacen(BEFORE, &format!("{BEFORE}{GPU}"), 1)
 }

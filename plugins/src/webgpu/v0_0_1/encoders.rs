@@ -4,24 +4,23 @@ use std::sync::Arc;
 
 use roadstead_gpu_wire::{
     Op,
-    op::{ComputeOp, Create, DebugOp, EncoderOp, TimestampWrites},
+    op::{ComputeOp, Create, EncoderOp, TimestampWrites},
 };
 use roadstead_runtime::InstanceState;
 use wasmtime::component::Resource;
 
 use super::{
-    CommandBuffer, CommandEncoder, ComputePass, ComputePipeline, Gpu, RenderPass, copies, label, labels::labelled,
-    states::extent, wit,
+    CommandBuffer, CommandEncoder, ComputePass, ComputePipeline, Gpu, RenderPass,
+    commands::{binds_groups, debug_marks},
+    copies, label,
+    labels::labelled,
+    states::extent,
+    wit,
 };
 use crate::webgpu::{
-    objects::{Buffer, QuerySet, cut},
+    objects::{Buffer, QuerySet},
     session::Session,
 };
-
-/// A mark for debuggers, of bounded length.
-pub(super) fn mark(text: &str) -> String {
-    cut(text).to_owned()
-}
 
 async fn encode(state: &mut InstanceState, this: &Resource<CommandEncoder>, op: EncoderOp) -> wasmtime::Result<()> {
     let (session, id) = state.named(this)?;
@@ -44,25 +43,6 @@ pub(super) fn timestamps(
     end: Option<u32>,
 ) -> wasmtime::Result<TimestampWrites> {
     Ok(TimestampWrites { query_set: state.of(session, query_set)?, begin, end })
-}
-
-/// The dynamic offsets that a call means; the reason when they are not all in its list.
-pub(super) fn dynamic_offsets(
-    data: Option<Vec<u32>>,
-    start: Option<u64>,
-    length: Option<u32>,
-) -> Result<Vec<u32>, wit::SetBindGroupError> {
-    let data = data.unwrap_or_default();
-    if start.is_none() && length.is_none() {
-        return Ok(data);
-    }
-    let from = usize::try_from(start.unwrap_or(0)).unwrap_or(usize::MAX);
-    let count = length.map_or(data.len().saturating_sub(from), |length| length as usize);
-    let offsets = from.checked_add(count).and_then(|to| data.get(from..to)).map(<[u32]>::to_vec);
-    offsets.ok_or_else(|| wit::SetBindGroupError {
-        kind: wit::SetBindGroupErrorKind::RangeError,
-        message: format!("{count} offsets from {from} are not in a list of {}", data.len()),
-    })
 }
 
 impl wit::HostGpuCommandEncoder for InstanceState {
@@ -196,17 +176,7 @@ impl wit::HostGpuCommandEncoder for InstanceState {
         self.make(&session, name.as_ref(), what, CommandBuffer).await
     }
 
-    async fn push_debug_group(&mut self, this: Resource<CommandEncoder>, group: String) -> wasmtime::Result<()> {
-        encode(self, &this, EncoderOp::Debug(DebugOp::Push(mark(&group)))).await
-    }
-
-    async fn pop_debug_group(&mut self, this: Resource<CommandEncoder>) -> wasmtime::Result<()> {
-        encode(self, &this, EncoderOp::Debug(DebugOp::Pop)).await
-    }
-
-    async fn insert_debug_marker(&mut self, this: Resource<CommandEncoder>, marker: String) -> wasmtime::Result<()> {
-        encode(self, &this, EncoderOp::Debug(DebugOp::Mark(mark(&marker)))).await
-    }
+    debug_marks!(CommandEncoder, encode, EncoderOp);
 }
 
 impl wit::HostGpuComputePassEncoder for InstanceState {
@@ -247,49 +217,7 @@ impl wit::HostGpuComputePassEncoder for InstanceState {
         compute(self, &this, ComputeOp::End).await
     }
 
-    async fn push_debug_group(&mut self, this: Resource<ComputePass>, group: String) -> wasmtime::Result<()> {
-        compute(self, &this, ComputeOp::Debug(DebugOp::Push(mark(&group)))).await
-    }
+    debug_marks!(ComputePass, compute, ComputeOp);
 
-    async fn pop_debug_group(&mut self, this: Resource<ComputePass>) -> wasmtime::Result<()> {
-        compute(self, &this, ComputeOp::Debug(DebugOp::Pop)).await
-    }
-
-    async fn insert_debug_marker(&mut self, this: Resource<ComputePass>, marker: String) -> wasmtime::Result<()> {
-        compute(self, &this, ComputeOp::Debug(DebugOp::Mark(mark(&marker)))).await
-    }
-
-    async fn set_bind_group(
-        &mut self,
-        this: Resource<ComputePass>,
-        index: u32,
-        bind_group: Option<Resource<super::BindGroup>>,
-        data: Option<Vec<u32>>,
-        start: Option<u64>,
-        length: Option<u32>,
-    ) -> wasmtime::Result<Result<(), wit::SetBindGroupError>> {
-        let (session, _) = self.named(&this)?;
-        let group = bind_group.map(|group| self.of(&session, &group)).transpose()?;
-        match dynamic_offsets(data, start, length) {
-            Ok(offsets) => compute(self, &this, ComputeOp::SetBindGroup { index, group, offsets }).await.map(Ok),
-            Err(error) => Ok(Err(error)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dynamic_offsets_are_a_part_of_their_list() {
-        let of = |start, length| dynamic_offsets(Some(vec![1, 2, 3]), start, length).ok();
-        assert_eq!(of(None, None), Some(vec![1, 2, 3]));
-        assert_eq!(of(Some(1), Some(1)), Some(vec![2]));
-        assert_eq!(of(Some(1), None), Some(vec![2, 3]));
-        assert_eq!(of(Some(3), Some(0)), Some(vec![]));
-        assert_eq!(of(Some(2), Some(2)), None);
-        assert_eq!(of(Some(u64::MAX), Some(u32::MAX)), None);
-        assert_eq!(dynamic_offsets(None, None, None).ok(), Some(vec![]));
-    }
+    binds_groups!(ComputePass, compute, ComputeOp);
 }

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use roadstead_gpu_wire::{
     Op,
-    op::{
-        BundleEncoderDesc, ColorAttachment, Create, DebugOp, DepthStencilAttachment, DrawOp, RenderOp, RenderPassDesc,
-    },
+    op::{BundleEncoderDesc, ColorAttachment, Create, DepthStencilAttachment, DrawOp, RenderOp, RenderPassDesc},
     wgt,
 };
 use roadstead_runtime::InstanceState;
 use wasmtime::component::Resource;
 
 use super::{
-    BindGroup, BundleEncoder, Gpu, RenderBundle, RenderPass, RenderPipeline,
-    encoders::{dynamic_offsets, mark, timestamps},
+    BundleEncoder, Gpu, RenderBundle, RenderPass, RenderPipeline,
+    commands::{binds_groups, debug_marks},
+    encoders::timestamps,
     formats::texture_format,
     label,
     labels::labelled,
@@ -118,34 +117,8 @@ async fn in_bundle(state: &mut InstanceState, this: &Resource<BundleEncoder>, op
 /// The functions that passes and bundle encoders have in common.
 macro_rules! draws {
     ($type:ty, $draw:ident) => {
-        async fn push_debug_group(&mut self, this: Resource<$type>, group: String) -> wasmtime::Result<()> {
-            $draw(self, &this, DrawOp::Debug(DebugOp::Push(mark(&group)))).await
-        }
-
-        async fn pop_debug_group(&mut self, this: Resource<$type>) -> wasmtime::Result<()> {
-            $draw(self, &this, DrawOp::Debug(DebugOp::Pop)).await
-        }
-
-        async fn insert_debug_marker(&mut self, this: Resource<$type>, marker: String) -> wasmtime::Result<()> {
-            $draw(self, &this, DrawOp::Debug(DebugOp::Mark(mark(&marker)))).await
-        }
-
-        async fn set_bind_group(
-            &mut self,
-            this: Resource<$type>,
-            index: u32,
-            bind_group: Option<Resource<BindGroup>>,
-            data: Option<Vec<u32>>,
-            start: Option<u64>,
-            length: Option<u32>,
-        ) -> wasmtime::Result<Result<(), wit::SetBindGroupError>> {
-            let (session, _) = self.named(&this)?;
-            let group = bind_group.map(|group| self.of(&session, &group)).transpose()?;
-            match dynamic_offsets(data, start, length) {
-                Ok(offsets) => $draw(self, &this, DrawOp::SetBindGroup { index, group, offsets }).await.map(Ok),
-                Err(error) => Ok(Err(error)),
-            }
-        }
+        debug_marks!($type, $draw, DrawOp);
+        binds_groups!($type, $draw, DrawOp);
 
         async fn set_pipeline(
             &mut self,

@@ -48,7 +48,7 @@ impl CacheHome {
         let named = directory.and_then(|path| match ImageCache::open(path, &limits) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
-                tracing::warn!("images are kept for the life of this host only: {}", crate::host::error_text(&error));
+                tracing::warn!("images are kept for the life of this host only: {}", crate::error_text(&error));
                 None
             }
         });
@@ -85,7 +85,7 @@ fn temporary(parent: &Path, limits: &Limits) -> io::Result<Temporary> {
     let lock = File::create(folder.path().join(LOCK_FILE))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     let cache = ImageCache::open(&folder.path().join("cache"), limits);
-    let cache = cache.map_err(|error| io::Error::other(crate::host::error_text(&error)))?;
+    let cache = cache.map_err(|error| io::Error::other(crate::error_text(&error)))?;
     Ok(Temporary { cache: Arc::new(cache), _lock: lock, _folder: folder })
 }
 
