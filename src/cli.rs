@@ -18,6 +18,7 @@ mod registry;
 mod run;
 mod sockets;
 mod stores;
+mod telemetry;
 mod tls;
 mod validate;
 

@@ -260,6 +260,10 @@ limits! {
     log_bytes_per_call_max = 65_536 Bytes;
     /// Longest single log message; the rest is cut off.
     log_message_bytes_max = 8_192 Bytes;
+    /// Spans, log records and exports of metrics that a call may send by `wasi:otel`; the rest is counted and dropped.
+    otel_items_per_call_max = 1_000 Count;
+    /// Their size, as it is sent.
+    otel_bytes_per_call_max = 1_048_576 Bytes;
     /// Calls that wait for a pooled instance of one component before further ones are refused (`max_in_flight`).
     pool_waiting_max = 1_024 Count;
     /// Longest wait of a call for a pooled instance, of a message for its place as well (`admission_wait`).

@@ -8,5 +8,6 @@ pub mod wasi_blobstore;
 pub mod wasi_config;
 pub mod wasi_keyvalue;
 pub mod wasi_logging;
+pub mod wasi_otel;
 pub mod wasmcloud_messaging;
 pub mod webgpu;

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::spans;
+
 /// What every call into a guest carries.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -42,11 +44,32 @@ pub struct TraceContext {
 
 /// Longest `tracestate` that is handed on, in bytes (the recommendation's own minimum).
 const STATE_BYTES_MAX: usize = 512;
+/// The flag of a trace whose spans are kept.
+const SAMPLED: u8 = 1;
 
 impl TraceContext {
-    /// A new trace.
+    /// A new trace, sampled where this host samples it.
     pub fn generate() -> Self {
-        Self { trace_id: random_u128(), span_id: random_u64(), flags: 1, state: None }
+        Self { trace_id: random_u128(), span_id: random_u64(), flags: u8::from(spans::samples()), state: None }
+    }
+
+    /// The trace as somebody else began it, sampled where there is room for that here.
+    #[must_use]
+    pub fn admitted(mut self) -> Self {
+        if self.is_sampled() && !spans::admits() {
+            self.flags &= !SAMPLED;
+        }
+        self
+    }
+
+    /// Whether spans of the trace are kept.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The bytes of the trace's id and of the span's.
+    pub fn ids(&self) -> (u128, u64) {
+        (self.trace_id, self.span_id)
     }
 
     /// Reads a `traceparent` (version 00, and later ones as far as they agree with it).

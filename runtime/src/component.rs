@@ -13,7 +13,7 @@ use wasmtime::{
 };
 
 use crate::{
-    Call, CallError, InstanceState, WorkloadId,
+    Call, CallError, CallSpan, InstanceState, TraceContext, WorkloadId, call_span,
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::{Entrance, InLane},
@@ -138,16 +138,36 @@ impl ComponentHandle {
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
     {
-        match &self.pool {
+        let (span, call) = self.call_span(call, if self.pool.is_some() { "pooled" } else { "fresh" });
+        let result = match &self.pool {
             Some(pool) => self.call_pooled(pool, admit_by, call, work).await,
             None => self.call_fresh(call, work).await,
-        }
+        };
+        note_failure(&span, &result);
+        result
     }
 
     /// Runs a task that calls into the component where it disturbs nobody: where its caller is, and in the background
     /// once a call keeps its thread for long.
     pub fn in_lane<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> InLane<T> {
         InLane::new(&self.background, &self.plan.long_runs, task)
+    }
+
+    /// The span of a call into the component, and the call below it.
+    pub(crate) fn call_span(&self, call: Call, instance: &'static str) -> (CallSpan, Call) {
+        let span = CallSpan::below(&call.trace, || {
+            let workload = self.workload();
+            call_span!(
+                format!("call {}", self.name()),
+                "internal",
+                roadstead.namespace = %workload.namespace,
+                roadstead.workload = %workload.name,
+                roadstead.component = %self.name(),
+                roadstead.instance = instance,
+            )
+        });
+        let call = Call { trace: span.context().clone(), ..call };
+        (span, call)
     }
 
     async fn call_fresh<T, F>(&self, call: Call, work: F) -> Result<T, CallError>
@@ -180,6 +200,7 @@ impl ComponentHandle {
     }
 
     async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
+        let _span = start_span(&live.store.data().call().trace);
         let ended = guarded(live.bounds(), self.plan.linked.pre.instantiate_async(&mut live.store)).await;
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
@@ -196,4 +217,16 @@ impl ComponentHandle {
 /// A plugin's state as a plan keeps it.
 pub(crate) fn bound_entry(state: BoundState) -> (std::any::TypeId, BoundState) {
     ((*state).type_id(), state)
+}
+
+/// The span of an instance's start.
+pub(crate) fn start_span(parent: &TraceContext) -> CallSpan {
+    CallSpan::below(parent, || call_span!("start instance", "internal"))
+}
+
+/// Tells a call's span how the call failed.
+pub(crate) fn note_failure<T>(span: &CallSpan, result: &Result<T, CallError>) {
+    if let Err(error) = result {
+        span.fail(error.kind(), || error.to_string());
+    }
 }

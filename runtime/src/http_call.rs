@@ -29,8 +29,8 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    Call, CallError, FaultKind, InstanceState, RequestBody, RequestBodyError, ResponseBody,
-    component::ComponentHandle,
+    Call, CallError, CallSpan, FaultKind, InstanceState, RequestBody, RequestBodyError, ResponseBody,
+    component::{ComponentHandle, note_failure, start_span},
     dispatch::Dispatch,
     fault::one_line,
     gate::Entered,
@@ -103,6 +103,7 @@ impl Dispatch for HttpTarget {
     ) -> Result<http::Response<ResponseBody>, CallError> {
         let component = &self.component;
         let place = component.enter_fresh()?;
+        let (span, call) = component.call_span(call, "fresh");
         let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call)?;
         component.metrics.created_fresh.inc();
 
@@ -115,6 +116,7 @@ impl Dispatch for HttpTarget {
             request,
             scheme,
             head_sender,
+            span,
             _place: place,
         };
         let mut guest = Guest::Running(component.in_lane(run.finish()));
@@ -145,12 +147,13 @@ struct GuestRun {
     request: http::Request<RequestBody>,
     scheme: http::uri::Scheme,
     head_sender: HeadSender,
+    span: CallSpan,
     _place: Entered,
 }
 
 impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
-        let Self { component, proxy, mut live, request, scheme, head_sender, _place } = self;
+        let Self { component, proxy, mut live, request, scheme, head_sender, span, _place } = self;
         let deadline = live.store.data().call().deadline;
         let timer = component.metrics.begin_call(deadline);
         let ended = guarded(live.bounds(), handle(&proxy, &mut live, request, scheme, head_sender)).await;
@@ -160,6 +163,7 @@ impl GuestRun {
             false => live.settle(ended).and_then(|()| body_is_finished(&mut live)),
         };
         live.store.data_mut().end_call();
+        note_failure(&span, &result);
         if let Err(error) = &result {
             tracing::warn!(
                 namespace = %component.workload().namespace,
@@ -187,7 +191,9 @@ async fn handle(
     let store = &mut live.store;
     let request = store.data_mut().http().new_incoming_request(scheme, request)?;
     let response = store.data_mut().http().new_response_outparam(head_sender)?;
+    let start = start_span(&store.data().call().trace);
     let guest = proxy.instantiate_async(&mut *store).await?;
+    drop(start);
     guest.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 

@@ -29,6 +29,7 @@ use super::{
     proxies::ProxyArguments,
     registry::RegistryArguments,
     stores,
+    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
     tls::TlsArguments,
     usage,
 };
@@ -86,10 +87,16 @@ pub(super) struct HostArguments {
     limits: LimitArguments,
     #[command(flatten)]
     log: log::LogArguments,
+    #[command(flatten)]
+    telemetry: TelemetryArguments,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum HostError {
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    TelemetryMetrics(#[from] prometheus::Error),
     #[error("there is no connection to the scheduler (--scheduler-nats-url)")]
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
@@ -112,14 +119,18 @@ enum HostError {
 
 /// Runs the command until it is told to stop.
 pub(super) fn main(arguments: HostArguments) -> ExitCode {
-    if let Err(error) = log::start(&arguments.log) {
+    let telemetry = match arguments.telemetry.prepare() {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error),
+    };
+    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
         return fail(&error);
     }
     if let Err(error) = arguments.absent.refuse() {
         return usage(&error);
     }
     match arguments.tls_files() {
-        Ok(tls_files) => process::run(serve(arguments, tls_files)),
+        Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
         Err(error) => usage(&error),
     }
 }
@@ -142,12 +153,20 @@ impl HostArguments {
     }
 }
 
-async fn serve(arguments: HostArguments, tls_files: Option<TlsFiles>) -> Result<Ended, HostError> {
+async fn serve(
+    arguments: HostArguments,
+    tls_files: Option<TlsFiles>,
+    telemetry: Option<Telemetry>,
+) -> Result<Ended, HostError> {
+    let telemetry = RunningTelemetry::of(telemetry)?;
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
         started = start(arguments, tls_files) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
+    if let Some(telemetry) = &telemetry {
+        telemetry.outbox().register(cluster.host().registry())?;
+    }
     process::tell_service_manager(NotifyState::Ready);
 
     signals.told_to_stop().await;
@@ -160,6 +179,9 @@ async fn serve(arguments: HostArguments, tls_files: Option<TlsFiles>) -> Result<
         told = signals.told_to_stop() => return Ok(process::at_once(told)),
     };
     tracing::info!(cut_off, "stopped");
+    if let Some(telemetry) = telemetry {
+        telemetry.close().await;
+    }
     Ok(Ended::Stopped)
 }
 

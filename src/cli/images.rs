@@ -186,7 +186,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> ExitCode {
 
 /// Does something with a store, and says how it ended.
 fn ended(common: &Common, work: impl AsyncFnOnce(ArtifactStore) -> Result<(), ImageCommandError>) -> ExitCode {
-    if let Err(error) = log::start(&common.log) {
+    if let Err(error) = log::start(&common.log, None) {
         return fail(&error);
     }
     let limits = common.limits.apply(Limits::default());

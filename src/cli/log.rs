@@ -3,10 +3,15 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use roadstead_runtime::SPAN_TARGET;
+use roadstead_telemetry::Spans;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 /// What is left out by default: the inner life of libraries.
-const QUIET_LIBRARIES: [&str; 7] = [
+const QUIET_LIBRARIES: [&str; 8] = [
     "pingora_core=warn",
     "pingora_proxy=error",
     "async_nats=warn",
@@ -15,6 +20,8 @@ const QUIET_LIBRARIES: [&str; 7] = [
     "hyper=warn",
     // Warns of what clients send: whoever wants could fill the log.
     "rustls=off",
+    // These are no lines.
+    "roadstead::span=off",
 ];
 
 /// The form of a log line.
@@ -46,21 +53,32 @@ pub(super) struct LogLevelError {
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Starts the log of the process.
-pub(super) fn start(arguments: &LogArguments) -> Result<(), LogLevelError> {
+/// Starts the log of the process, and with `spans` the way from a call's spans to them.
+pub(super) fn start(arguments: &LogArguments, spans: Option<&Spans>) -> Result<(), LogLevelError> {
     let directives = format!("{},{}", QUIET_LIBRARIES.join(","), arguments.log_level);
     let filter = EnvFilter::try_new(directives)
         .map_err(|source| LogLevelError { given: arguments.log_level.clone(), source })?;
-    let registry = tracing_subscriber::registry().with(filter);
-    match arguments.log_format {
-        LogFormat::Text => {
-            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi)).init();
-        }
-        LogFormat::Json => {
-            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-            registry.with(layer.with_writer(std::io::stderr)).init();
+    match spans {
+        None => tracing_subscriber::registry().with(lines(arguments.log_format).with_filter(filter)).init(),
+        Some(spans) => {
+            let of_calls = filter_fn(|metadata| metadata.target() == SPAN_TARGET);
+            let registry = tracing_subscriber::registry().with(spans.layer().with_filter(of_calls));
+            registry.with(lines(arguments.log_format).with_filter(filter)).init();
         }
     }
     Ok(())
+}
+
+/// What writes the lines.
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    match format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).boxed()
+        }
+        LogFormat::Json => {
+            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+            layer.with_writer(std::io::stderr).boxed()
+        }
+    }
 }

@@ -27,6 +27,7 @@ use super::{
     registry::{PullSecrets, RegistryArguments},
     sockets::{PassedSockets, Places, SocketArguments},
     stores::{self, ReferenceArguments},
+    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
     tls::TlsArguments,
     usage,
 };
@@ -86,10 +87,16 @@ pub(super) struct RunArguments {
     limits: LimitArguments,
     #[command(flatten)]
     log: log::LogArguments,
+    #[command(flatten)]
+    telemetry: TelemetryArguments,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum RunError {
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    TelemetryMetrics(#[from] prometheus::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -123,14 +130,18 @@ struct Orders {
 
 /// Runs the command until it is told to stop.
 pub(super) fn main(arguments: RunArguments) -> ExitCode {
-    if let Err(error) = log::start(&arguments.log) {
+    let telemetry = match arguments.telemetry.prepare() {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error),
+    };
+    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
         return fail(&error);
     }
     let orders = match read(arguments) {
         Ok(orders) => orders,
         Err(code) => return code,
     };
-    process::run(serve(orders))
+    process::run(serve(orders, telemetry))
 }
 
 /// Reads what the arguments name, while the process has one thread; what is wrong with it has been said when it fails.
@@ -156,13 +167,17 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
     Ok(Orders { arguments, limits, set, seen, places, tls_files })
 }
 
-async fn serve(orders: Orders) -> Result<Ended, RunError> {
+async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
+    let telemetry = RunningTelemetry::of(telemetry)?;
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut signals = Signals::take().map_err(RunError::Signals)?;
     let (host, admin) = tokio::select! {
         started = start(orders) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
+    if let Some(telemetry) = &telemetry {
+        telemetry.outbox().register(host.registry())?;
+    }
     process::tell_service_manager(NotifyState::Ready);
 
     signals.told_to_stop().await;
@@ -174,6 +189,9 @@ async fn serve(orders: Orders) -> Result<Ended, RunError> {
         told = signals.told_to_stop() => return Ok(process::at_once(told)),
     };
     tracing::info!(cut_off, "stopped");
+    if let Some(telemetry) = telemetry {
+        telemetry.close().await;
+    }
     Ok(Ended::Stopped)
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use roadstead_config::Subject;
-use roadstead_runtime::{InstanceState, LogText};
+use roadstead_runtime::{Call, CallSpan, InstanceState, LogText, call_span};
 use tokio::time::Instant;
 
 use super::{
@@ -80,22 +80,47 @@ async fn request(
     check_size(bound, body.len())?;
     let call = state.call();
     let (wait, whose) = shortest_wait(Duration::from_millis(timeout_ms.into()), bound, call.remaining());
+    let span = send_span(call, subject.as_str(), body.len());
     let message = Message {
         subject: subject.to_string(),
         reply: None,
-        headers: of_call(call, Some(wait)),
+        headers: of_call(span.context(), Some(wait)),
         body: Bytes::from(body),
         requester: Requester::default(),
     };
-    let answer = bound.broker.request(message, Instant::now() + wait).await.map_err(|error| match error {
+    let answered = bound.broker.request(message, Instant::now() + wait).await;
+    let result = answered.map_err(|error| match error {
         BrokerError::Timeout => {
             Refusal::new("timeout", format!("no reply on {subject} within {} ms ({whose})", wait.as_millis()))
         }
         other => other.into(),
-    })?;
-    match answer.headers.first(SERVICE_ERROR) {
+    });
+    let result = result.and_then(|answer| match answer.headers.first(SERVICE_ERROR) {
         Some(reason) => Err(Refusal::new("worker-error", format!("worker: {reason}"))),
         None => Ok(BrokerMessage { subject: subject.to_string(), body: answer.body.into(), reply_to: None }),
+    });
+    note_refusal(&span, &result);
+    result
+}
+
+/// The span of a message that goes out, with the attributes of OpenTelemetry's conventions.
+fn send_span(call: &Call, subject: &str, body_bytes: usize) -> CallSpan {
+    CallSpan::below(&call.trace, || {
+        call_span!(
+            format!("send {subject}"),
+            "client",
+            messaging.system = "nats",
+            messaging.operation.name = "send",
+            messaging.operation.type = "send",
+            messaging.destination.name = subject,
+            messaging.message.body.size = body_bytes,
+        )
+    })
+}
+
+fn note_refusal<T>(span: &CallSpan, result: &Result<T, Refusal>) {
+    if let Err(refusal) = result {
+        span.fail(refusal.kind, || refusal.text.clone());
     }
 }
 
@@ -112,7 +137,10 @@ async fn publish(state: &mut InstanceState, bound: &Bound, message: BrokerMessag
     let is_reply = subject.starts_with(TOKEN_PREFIX);
     let subject = target_of(state, bound, &subject)?;
     let reply = reply_to.map(|reply| target_of(state, bound, &reply)).transpose()?;
-    let (headers, requester) = (of_call(state.call(), None), Requester::default());
+    // An inbox tells nobody anything, and is another one each time.
+    let destination = if is_reply { "reply" } else { &subject };
+    let span = send_span(state.call(), destination, body.len());
+    let (headers, requester) = (of_call(span.context(), None), Requester::default());
     let message = Message { subject, reply, headers, body: Bytes::from(body), requester };
     let within = Duration::from_millis(bound.limits.broker_call_ms);
     let sent = match is_reply {
@@ -126,6 +154,7 @@ async fn publish(state: &mut InstanceState, bound: &Bound, message: BrokerMessag
             Err(Refusal::new("broker", text))
         }
     };
+    note_refusal(&span, &sent);
     if let Some(grant) = state.call_state().get::<ReplyGrant>().filter(|_| is_reply && sent.is_err()) {
         grant.take_back();
     }

@@ -23,14 +23,14 @@ pub(crate) const TRACESTATE: &str = "tracestate";
 /// Length of the header's value, the same for all.
 const TRACEPARENT_BYTES: usize = 55;
 
-/// Headers that hand a call on: its trace, and with `waits` how long the sender waits.
-pub(crate) fn of_call(call: &Call, waits: Option<Duration>) -> Headers {
+/// Headers that hand a call on: the position in its trace, and with `waits` how long the sender waits.
+pub(crate) fn of_call(trace: &TraceContext, waits: Option<Duration>) -> Headers {
     let mut headers = Headers::default();
     let mut traceparent = String::with_capacity(TRACEPARENT_BYTES);
     // Writing to memory does not fail.
-    let _ = write!(traceparent, "{}", call.trace.child());
+    let _ = write!(traceparent, "{trace}");
     headers.push(TRACEPARENT, traceparent);
-    if let Some(state) = call.trace.state() {
+    if let Some(state) = trace.state() {
         headers.push(TRACESTATE, state);
     }
     if let Some(waits) = waits {
@@ -39,17 +39,19 @@ pub(crate) fn of_call(call: &Call, waits: Option<Duration>) -> Headers {
     headers
 }
 
-/// The call that a message begins: at most `limit` long from its arrival, shorter where its sender waits less.
-pub(crate) fn call_of(headers: &Headers, arrived: Instant, limit: Duration) -> Call {
+/// The call that a message begins: at most `limit` long from its arrival, shorter where its sender waits less. With the
+/// position in the trace that it is below, where the sender says so.
+pub(crate) fn call_of(headers: &Headers, arrived: Instant, limit: Duration) -> (Call, Option<TraceContext>) {
     let waits = headers.first(DEADLINE_MS).and_then(|text| text.parse().ok()).map(Duration::from_millis);
     let mut call = Call::new(limit);
     call.deadline = arrived + waits.map_or(limit, |waits| waits.min(limit));
     let trace =
         headers.first(TRACEPARENT).and_then(|traceparent| TraceContext::parse(traceparent, headers.first(TRACESTATE)));
-    if let Some(trace) = trace {
-        call.trace = trace.child();
+    let parent = trace.map(TraceContext::admitted);
+    if let Some(parent) = &parent {
+        call.trace = parent.child();
     }
-    call
+    (call, parent)
 }
 
 #[cfg(test)]
@@ -61,12 +63,12 @@ mod tests {
         let limit = Duration::from_secs(10);
         let arrived = Instant::now() - Duration::from_secs(4);
         let mut headers = Headers::default();
-        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + limit);
+        assert_eq!(call_of(&headers, arrived, limit).0.deadline, arrived + limit);
         headers.push(DEADLINE_MS, "60000");
-        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + limit);
+        assert_eq!(call_of(&headers, arrived, limit).0.deadline, arrived + limit);
         let mut headers = Headers::default();
         headers.push(DEADLINE_MS, "5000");
-        assert_eq!(call_of(&headers, arrived, limit).deadline, arrived + Duration::from_secs(5));
+        assert_eq!(call_of(&headers, arrived, limit).0.deadline, arrived + Duration::from_secs(5));
     }
     #[test]
     fn a_deadline_that_a_sender_makes_up_only_shortens() {
@@ -75,7 +77,7 @@ mod tests {
         let of = |deadline_ms: &str| {
             let mut headers = Headers::default();
             headers.push(DEADLINE_MS, deadline_ms);
-            call_of(&headers, arrived, limit).deadline
+            call_of(&headers, arrived, limit).0.deadline
         };
         assert_eq!(of("0"), arrived);
         assert_eq!(of("9999"), arrived + Duration::from_millis(9_999));

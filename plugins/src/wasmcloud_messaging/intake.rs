@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_config::{Subject, SubjectPattern};
-use roadstead_runtime::{Call, CallError, ComponentHandle, InstanceState, PluginError, plugin::Activation};
+use roadstead_runtime::{
+    Call, CallError, CallSpan, ComponentHandle, InstanceState, PluginError, TraceContext, call_span, plugin::Activation,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -165,14 +167,15 @@ impl Worker {
             return;
         }
         let limits = &self.bound.limits;
-        let call = call_of(&message.headers, arrived, Duration::from_millis(limits.request_timeout_ms));
+        let (call, parent) = call_of(&message.headers, arrived, Duration::from_millis(limits.request_timeout_ms));
+        let span = self.process_span(&call, parent.as_ref(), &message);
         let grant = message.reply.clone().map(|reply| ReplyGrant::new(reply, limits.replies_per_message_max));
         if message.body.len() as u64 > limits.message_bytes_max {
             let failure = Failure::too_large(message.body.len(), limits.message_bytes_max);
-            return self.tell(grant.as_ref(), &failure, &call).await;
+            return self.tell(grant.as_ref(), &failure, &span).await;
         }
         if Instant::now() >= call.deadline {
-            return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &call).await;
+            return self.tell(grant.as_ref(), &(&CallError::Deadline).into(), &span).await;
         }
         if message.requester.has_left() {
             self.bound.metrics.handled.count(Err(Failure::requester_gone().kind));
@@ -181,12 +184,13 @@ impl Worker {
         let admit_by = Instant::now().checked_add(self.admission_wait).unwrap_or(call.deadline);
         let place = match self.admit(&call, admit_by).await {
             Ok(place) => place,
-            Err(failure) => return self.tell(grant.as_ref(), &failure, &call).await,
+            Err(failure) => return self.tell(grant.as_ref(), &failure, &span).await,
         };
         let component = self.component.clone();
         let handled = component.in_lane(async move {
             self.bound.metrics.in_flight.inc();
-            self.handle(message, arrived, grant, call, admit_by).await;
+            let incoming = Incoming { message, arrived, grant, call, admit_by };
+            self.handle(incoming, &span).await;
             self.bound.metrics.in_flight.dec();
             drop(place);
         });
@@ -207,14 +211,26 @@ impl Worker {
         }
     }
 
-    async fn handle(
-        &self,
-        message: Message,
-        arrived: Instant,
-        grant: Option<ReplyGrant>,
-        call: Call,
-        admit_by: Instant,
-    ) {
+    /// The span of a message from its arrival to its end, with the attributes of OpenTelemetry's conventions.
+    fn process_span(&self, call: &Call, parent: Option<&TraceContext>, message: &Message) -> CallSpan {
+        CallSpan::at(call.trace.clone(), parent, || {
+            let workload = self.component.workload();
+            call_span!(
+                format!("process {}", message.subject),
+                "consumer",
+                messaging.system = "nats",
+                messaging.operation.name = "process",
+                messaging.operation.type = "process",
+                messaging.destination.name = message.subject.as_str(),
+                messaging.message.body.size = message.body.len(),
+                roadstead.namespace = %workload.namespace,
+                roadstead.workload = %workload.name,
+            )
+        })
+    }
+
+    async fn handle(&self, incoming: Incoming, span: &CallSpan) {
+        let Incoming { message, arrived, grant, call, admit_by } = incoming;
         let Message { subject, body, requester, .. } = message;
         // Only where it may be needed: what nobody else has is handed on without a copy.
         let second = self.component.can_be_lost().then(|| (subject.clone(), body.clone()));
@@ -229,7 +245,7 @@ impl Worker {
             Ok(Handled::Done) => self.bound.metrics.handled.count(Ok(())),
             Ok(Handled::Unwanted) => self.bound.metrics.handled.count(Err(Failure::requester_gone().kind)),
             Ok(Handled::Failed(reason) | Handled::Lost(reason)) => {
-                self.tell(grant.as_ref(), &Failure::of_handler(reason), &call).await
+                self.tell(grant.as_ref(), &Failure::of_handler(reason), span).await
             }
             Err(error) => {
                 tracing::warn!(
@@ -241,7 +257,7 @@ impl Worker {
                     error = %error,
                     "a message was not handled"
                 );
-                self.tell(grant.as_ref(), &Failure::from(&error), &call).await;
+                self.tell(grant.as_ref(), &Failure::from(&error), span).await;
             }
         }
     }
@@ -276,7 +292,8 @@ impl Worker {
     }
 
     /// Counts a failure, and tells the one who asked unless it has had an answer.
-    async fn tell(&self, grant: Option<&ReplyGrant>, failure: &Failure, call: &Call) {
+    async fn tell(&self, grant: Option<&ReplyGrant>, failure: &Failure, span: &CallSpan) {
+        span.fail(failure.kind, || failure.reason.clone());
         self.bound.metrics.handled.count(Err(failure.kind));
         let Some(grant) = grant.filter(|grant| !grant.answered()) else { return };
         let limits = &self.bound.limits;
@@ -287,12 +304,22 @@ impl Worker {
             tracing::warn!(
                 namespace = %self.component.workload().namespace,
                 workload = %self.component.workload().name,
-                trace_id = %call.trace.trace_id(),
+                trace_id = %span.context().trace_id(),
                 kind = failure.kind,
                 "the requester could not be told of a failure"
             );
         }
     }
+}
+
+/// A message that was admitted.
+struct Incoming {
+    message: Message,
+    arrived: Instant,
+    grant: Option<ReplyGrant>,
+    call: Call,
+    /// When it must have its instance.
+    admit_by: Instant,
 }
 
 /// Who waits for an answer, since when, and where it goes.

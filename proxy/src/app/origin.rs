@@ -113,10 +113,15 @@ impl Origin {
 
     /// The trace that the request belongs to. One that a client begins by itself is not taken up: it could join that
     /// of somebody else, or have everything sampled.
-    pub(super) fn trace(&self, headers: &HeaderMap) -> TraceContext {
+    ///
+    /// Returns the request's own position, and that of the proxy's which it is below.
+    pub(super) fn trace(&self, headers: &HeaderMap) -> (TraceContext, Option<TraceContext>) {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let given = || text("traceparent").and_then(|parent| TraceContext::parse(parent, text("tracestate")));
-        self.by_proxy.then(given).flatten().unwrap_or_else(TraceContext::generate)
+        match self.by_proxy.then(given).flatten().map(TraceContext::admitted) {
+            Some(parent) => (parent.child(), Some(parent)),
+            None => (TraceContext::generate(), None),
+        }
     }
 
     /// How long the sender itself waits. Anybody may wait for less than the trigger's timeout: a gRPC client says so
@@ -259,7 +264,7 @@ mod tests {
         assert_eq!(origin.client.unwrap().to_string(), "203.0.113.7");
         assert_eq!(origin.scheme, Scheme::HTTP);
         assert_eq!(origin.patience(&headers(&lies)), None);
-        assert_ne!(origin.trace(&headers(&lies)).trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_ne!(origin.trace(&headers(&lies)).0.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use prometheus::IntGauge;
 use roadstead_config::HostName;
-use roadstead_runtime::TraceId;
+use roadstead_runtime::{CallSpan, TraceId, call_span};
 use tokio::time::Instant;
+use tracing::field::Empty;
 
 use super::request::Received;
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) struct Record {
     user_agent: Option<HeaderValue>,
     id: Option<HeaderValue>,
     trace: Option<TraceId>,
+    span: Option<CallSpan>,
     status: Option<u16>,
     reason: Option<&'static str>,
     /// Time in the queue before the trigger.
@@ -83,6 +85,7 @@ impl Record {
             user_agent: None,
             id: None,
             trace: None,
+            span: None,
             status: None,
             reason: None,
             waited: None,
@@ -110,6 +113,50 @@ impl Record {
         self.host = Some(received.host.clone());
         self.uri = Some(received.uri.clone());
         self.trace = Some(received.trace.trace_id());
+        if received.trace.is_sampled() {
+            self.span = Some(self.begin_span(received));
+        }
+    }
+
+    /// The request's span, with the attributes that OpenTelemetry's conventions give a server's.
+    fn begin_span(&self, received: &Received) -> CallSpan {
+        CallSpan::at(received.trace.clone(), received.trace_parent.as_ref(), || {
+            let method = known_method(&received.method);
+            call_span!(
+                method,
+                "server",
+                http.request.method = method,
+                url.scheme = received.origin.scheme.as_str(),
+                url.path = shown(received.uri.path(), PATH_BYTES_SHOWN),
+                server.address = received.host.as_str(),
+                client.address = received.origin.client.map(tracing::field::display),
+                network.protocol.version = self.version.map(protocol_version),
+                user_agent.original = self.user_agent.as_ref().map(user_agent).as_deref(),
+                http.response.status_code = Empty,
+                roadstead.namespace = Empty,
+                roadstead.trigger = Empty,
+                roadstead.request_id = received.id.to_str().unwrap_or_default(),
+            )
+        })
+    }
+
+    fn end_span(&self, status: u16) {
+        let Some(span) = &self.span else { return };
+        let (namespace, trigger) = self.labels();
+        if !trigger.is_empty() {
+            span.record(
+                "otel.name",
+                format!("{} {trigger}", self.method.as_ref().map_or("HTTP", known_method)).as_str(),
+            );
+            span.record("roadstead.namespace", namespace);
+            span.record("roadstead.trigger", trigger);
+        }
+        span.record("http.response.status_code", status);
+        match self.reason {
+            Some(reason) => span.fail(reason, String::new),
+            None if status >= 500 => span.fail(&status.to_string(), String::new),
+            None => {}
+        }
     }
 
     pub(super) fn route(&mut self, route: Arc<Route>) {
@@ -171,6 +218,7 @@ impl Drop for Record {
         }
         let status = self.status.unwrap_or(CLIENT_GONE);
         let duration = self.started.elapsed();
+        self.end_span(status);
         let trigger = self.trigger();
         trigger.count(status);
         trigger.duration.observe(duration.as_secs_f64());
@@ -234,6 +282,31 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_11 => "HTTP/1.1",
         Version::HTTP_2 => "HTTP/2",
         _ => "-",
+    }
+}
+
+/// A version of HTTP as OpenTelemetry writes it.
+fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        _ => "",
+    }
+}
+
+/// A method by which spans may be told apart; `_OTHER` for one that no standard knows.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        _ => "_OTHER",
     }
 }
 

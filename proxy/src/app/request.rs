@@ -43,7 +43,10 @@ pub(crate) struct Received {
     pub(crate) origin: Origin,
     /// `x-request-id`, as the workload sees it.
     pub(crate) id: HeaderValue,
+    /// The request's own position in its trace.
     pub(crate) trace: TraceContext,
+    /// What it is below, where a proxy said so.
+    pub(crate) trace_parent: Option<TraceContext>,
     /// How long the sender waits, where it says so.
     pub(crate) patience: Option<Duration>,
     /// The declared length of the body.
@@ -66,7 +69,7 @@ impl Received {
         }
         let (host, authority) = authority(head)?;
         let uri = canonical_uri(&head.uri, limits)?;
-        let trace = origin.trace(&head.headers);
+        let (trace, trace_parent) = origin.trace(&head.headers);
         let patience = origin.patience(&head.headers);
         let length = head.headers.get(header::CONTENT_LENGTH).map(parse_length).transpose()?;
         let expectation = head.headers.get(header::EXPECT).filter(|_| head.version == Version::HTTP_11);
@@ -74,7 +77,7 @@ impl Received {
         let mut headers = forwarded_headers(head, authority, &origin);
         let id = origin.tell(&mut headers, &head.headers, trace.trace_id());
         let method = head.method.clone();
-        Ok(Self { method, host, uri, headers, origin, id, trace, patience, length, expects_continue })
+        Ok(Self { method, host, uri, headers, origin, id, trace, trace_parent, patience, length, expects_continue })
     }
 }
 

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::Instant};
 use wasmtime::{Store, component::Instance};
 
-use super::{ComponentHandle, GuestFuture};
+use super::{ComponentHandle, GuestFuture, note_failure};
 use crate::{
-    Call, CallError, InstanceState,
+    Call, CallError, CallSpan, InstanceState, call_span,
     instance::LiveStore,
     pool::{Place, Pool, PooledInstance},
 };
@@ -23,7 +23,11 @@ impl ComponentHandle {
     where
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
-        let Place { warm, permit } = pool.enter(&call, admit_by, &self.metrics).await?;
+        let waits = CallSpan::below(&call.trace, || call_span!("wait for instance", "internal"));
+        let entered = pool.enter(&call, admit_by, &self.metrics).await;
+        note_failure(&waits, &entered);
+        drop(waits);
+        let Place { warm, permit } = entered?;
         let mut busy = Busy::new(self, pool, permit);
         let warm = warm.filter(|instance| {
             let lost = instance.live.store.data().backend().is_lost();

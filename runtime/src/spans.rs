@@ -1,0 +1,119 @@
+//! Spans of calls: what is told of a trace that is sampled. A span is one of `tracing`, at the target [`SPAN_TARGET`];
+//! who takes it, and where it goes, is not known here. A trace that is not sampled costs one look at a flag.
+
+use std::sync::OnceLock;
+
+use crate::call::TraceContext;
+
+/// Target of the spans, by which a subscriber tells them from all others.
+pub const SPAN_TARGET: &str = "roadstead::span";
+
+/// Takes spans.
+pub trait SpanKeeper: Send + Sync + 'static {
+    /// Whether a trace that begins here is sampled.
+    fn samples(&self) -> bool;
+
+    /// Whether there is room for a trace that somebody else has sampled.
+    fn admits(&self) -> bool;
+
+    /// `span` has begun at `own`, below `parent`; without one it is the first of its trace here and elsewhere.
+    fn begin(&self, span: &tracing::Span, own: &TraceContext, parent: Option<&TraceContext>);
+}
+
+static KEEPER: OnceLock<Box<dyn SpanKeeper>> = OnceLock::new();
+
+/// Gives all spans of the process to `keeper`.
+///
+/// # Errors
+/// When there is a keeper already: gives back the one that came too late.
+pub fn keep_spans(keeper: Box<dyn SpanKeeper>) -> Result<(), Box<dyn SpanKeeper>> {
+    KEEPER.set(keeper)
+}
+
+pub(crate) fn samples() -> bool {
+    KEEPER.get().is_some_and(|keeper| keeper.samples())
+}
+
+pub(crate) fn admits() -> bool {
+    KEEPER.get().is_some_and(|keeper| keeper.admits())
+}
+
+/// A span of a call; it ends when it is dropped. Nothing is kept of it where its trace is not sampled.
+#[derive(Debug)]
+pub struct CallSpan {
+    span: tracing::Span,
+    context: TraceContext,
+}
+
+impl CallSpan {
+    /// A span below `parent`. `make` is asked for it only where the trace is sampled; see [`call_span!`](crate::call_span).
+    pub fn below(parent: &TraceContext, make: impl FnOnce() -> tracing::Span) -> Self {
+        Self::at(parent.child(), Some(parent), make)
+    }
+
+    /// A span at `context`, below `parent` or the first of its trace.
+    pub fn at(context: TraceContext, parent: Option<&TraceContext>, make: impl FnOnce() -> tracing::Span) -> Self {
+        let keeper = KEEPER.get().filter(|_| context.is_sampled());
+        let span = keeper.map_or_else(tracing::Span::none, |keeper| {
+            let span = make();
+            keeper.begin(&span, &context, parent);
+            span
+        });
+        Self { span, context }
+    }
+
+    /// The position of the span: what is called from here belongs below it.
+    pub fn context(&self) -> &TraceContext {
+        &self.context
+    }
+
+    /// Gives a field, which was declared empty, its value.
+    pub fn record(&self, field: &'static str, value: impl tracing::Value) {
+        if !self.span.is_none() {
+            self.span.record(field, value);
+        }
+    }
+
+    /// What the span tells of did not succeed: `kind` is one of few words, `text` says more.
+    pub fn fail(&self, kind: &str, text: impl FnOnce() -> String) {
+        if !self.span.is_none() {
+            self.span.record("error.type", kind);
+            self.span.record("otel.status_code", "ERROR");
+            self.span.record("otel.status_description", text().as_str());
+        }
+    }
+}
+
+/// A span for [`CallSpan`]: its name, its kind as OpenTelemetry spells it (`internal`, `server`, `client`, `producer`,
+/// `consumer`), and fields as `tracing` takes them.
+#[macro_export]
+macro_rules! call_span {
+    ($name:expr, $kind:literal $(, $($fields:tt)*)?) => {
+        ::tracing::info_span!(
+            target: $crate::SPAN_TARGET,
+            parent: None,
+            "call",
+            otel.name = $name,
+            otel.kind = $kind,
+            otel.status_code = ::tracing::field::Empty,
+            otel.status_description = ::tracing::field::Empty,
+            "error.type" = ::tracing::field::Empty,
+            $($($fields)*)?
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_is_not_sampled_makes_no_span() {
+        let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", None).unwrap();
+        let span = CallSpan::below(&trace, || panic!("a span was made"));
+        span.record("a", 1);
+        span.fail("timeout", || panic!("a text was made"));
+        assert_eq!(span.context().trace_id(), trace.trace_id());
+        assert_ne!(span.context(), &trace);
+    }
+}

@@ -1,0 +1,178 @@
+//! Where a host's spans go, and its guests' telemetry: the flags, by the names that OpenTelemetry gave their variables.
+
+use std::{num::ParseFloatError, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+use roadstead_runtime::{SpanKeeper, TraceContext, keep_spans};
+use roadstead_telemetry::{
+    Endpoint, Inbox, OtlpHeaders, Outbox, Protocol, ResourceAttributes, Sending, Settings, SpanPlace, Spans,
+    TransportError,
+};
+
+/// Traces that are sampled in a second, at most, whoever began them.
+const TRACES_PER_SECOND_MAX: u64 = 100;
+
+/// Flags of telemetry.
+#[derive(Debug, Args)]
+pub(super) struct TelemetryArguments {
+    /// OpenTelemetry collector that spans, and the telemetry of components, are sent to, such as
+    /// http://collector:4317 [default: none; nothing is sent].
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Endpoint>,
+    /// How the collector is spoken to.
+    #[arg(long, value_enum, default_value = "grpc", env = "OTEL_EXPORTER_OTLP_PROTOCOL")]
+    otlp_protocol: OtlpProtocol,
+    /// Headers for the collector: name=value,name=value, with %-codes in values. Give keys by the variable, which other
+    /// users of the machine do not see [default: none].
+    #[arg(long, value_name = "LIST", env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true)]
+    otlp_headers: Option<OtlpHeaders>,
+    /// Longest time of one export, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000),
+        env = "OTEL_EXPORTER_OTLP_TIMEOUT")]
+    otlp_timeout: u64,
+    /// Time after which what waits is sent, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=600_000),
+        env = "OTEL_BSP_SCHEDULE_DELAY")]
+    otlp_delay: u64,
+    /// The host's service.name.
+    #[arg(long, value_name = "NAME", default_value = "roadstead", env = "OTEL_SERVICE_NAME")]
+    otlp_service_name: String,
+    /// Further attributes of the host: name=value,name=value, with %-codes in values [default: none].
+    #[arg(long, value_name = "LIST", env = "OTEL_RESOURCE_ATTRIBUTES")]
+    otlp_resource_attributes: Option<ResourceAttributes>,
+    /// Part of the traces that begin here which is sampled, from 0 to 1, and never more than 100 traces a second. A
+    /// trace that a trusted proxy or a message's sender has begun is sampled where that says so.
+    #[arg(long, value_name = "RATIO", default_value = "1", env = "OTEL_TRACES_SAMPLER_ARG")]
+    trace_sampling: Ratio,
+}
+
+/// Forms of OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OtlpProtocol {
+    /// gRPC; collectors listen for it on port 4317.
+    Grpc,
+    /// HTTP with protocol buffers; on port 4318.
+    #[value(name = "http/protobuf")]
+    HttpProtobuf,
+}
+
+/// A part of a whole.
+#[derive(Debug, Clone, Copy)]
+struct Ratio(f64);
+
+/// Why a text is no part of a whole.
+#[derive(Debug, thiserror::Error)]
+enum RatioError {
+    #[error("this is no number; write one from 0 to 1, such as 0.01")]
+    Number(#[from] ParseFloatError),
+    #[error("this is not between 0 and 1; write for example 0.01")]
+    Range,
+}
+
+impl FromStr for Ratio {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, RatioError> {
+        let ratio: f64 = text.parse()?;
+        if (0.0..=1.0).contains(&ratio) { Ok(Self(ratio)) } else { Err(RatioError::Range) }
+    }
+}
+
+/// Why there is no telemetry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TelemetryError {
+    #[error("the telemetry's metrics cannot be made")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the collector of --otlp-endpoint cannot be used")]
+    Transport(#[from] TransportError),
+}
+
+/// Telemetry that has somewhere to go, before the process has its runtime.
+pub(super) struct Telemetry {
+    settings: Settings,
+    spans: Spans,
+    outbox: Outbox,
+    inbox: Inbox,
+}
+
+impl TelemetryArguments {
+    /// What the flags ask for; `None` without a collector.
+    pub(super) fn prepare(&self) -> Result<Option<Telemetry>, TelemetryError> {
+        let Some(endpoint) = self.otlp_endpoint.clone() else { return Ok(None) };
+        let settings = Settings {
+            endpoint,
+            protocol: match self.otlp_protocol {
+                OtlpProtocol::Grpc => Protocol::Grpc,
+                OtlpProtocol::HttpProtobuf => Protocol::HttpProtobuf,
+            },
+            headers: self.otlp_headers.clone().unwrap_or_default(),
+            timeout: Duration::from_millis(self.otlp_timeout),
+            delay: Duration::from_millis(self.otlp_delay),
+            service_name: self.otlp_service_name.clone(),
+            resource: self.otlp_resource_attributes.clone().unwrap_or_default(),
+        };
+        let (outbox, inbox) = Outbox::new()?;
+        let spans = Spans::new(&settings, outbox.clone(), self.trace_sampling.0, TRACES_PER_SECOND_MAX);
+        Ok(Some(Telemetry { settings, spans, outbox, inbox }))
+    }
+}
+
+impl Telemetry {
+    /// Takes spans from the log's subscriber.
+    pub(super) fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// Begins to keep spans and to send; must be called on the runtime.
+    pub(super) fn start(self) -> Result<RunningTelemetry, TelemetryError> {
+        let sending = self.inbox.send(&self.settings)?;
+        // A process has one host; were there another, it would have the first one's keeper.
+        let _ = keep_spans(Box::new(Keeper(self.spans)));
+        Ok(RunningTelemetry { outbox: self.outbox, sending })
+    }
+}
+
+/// Telemetry that is sent.
+pub(super) struct RunningTelemetry {
+    outbox: Outbox,
+    sending: Sending,
+}
+
+impl RunningTelemetry {
+    /// Starts what `telemetry` prepared, where there is some; must be called on the runtime.
+    pub(super) fn of(telemetry: Option<Telemetry>) -> Result<Option<Self>, TelemetryError> {
+        telemetry.map(Telemetry::start).transpose()
+    }
+
+    /// Takes what is to be sent.
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Sends what waits.
+    pub(super) async fn close(self) {
+        self.sending.close().await;
+    }
+}
+
+/// Keeps the spans of calls.
+struct Keeper(Spans);
+
+impl SpanKeeper for Keeper {
+    fn samples(&self) -> bool {
+        self.0.samples()
+    }
+
+    fn admits(&self) -> bool {
+        self.0.admits()
+    }
+
+    fn begin(&self, span: &tracing::Span, own: &TraceContext, parent: Option<&TraceContext>) {
+        self.0.begin(span, place(own), parent.map(place));
+    }
+}
+
+fn place(trace: &TraceContext) -> SpanPlace {
+    let (trace_id, span_id) = trace.ids();
+    SpanPlace { trace_id, span_id }
+}

@@ -1,0 +1,275 @@
+//! What waits to be sent, and the task that sends it in batches. Nobody who has something to send waits for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry_proto::tonic::{
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    logs::v1::ResourceLogs,
+    metrics::v1::ResourceMetrics,
+    trace::v1::ResourceSpans,
+};
+use prometheus::{IntCounterVec, Opts, Registry};
+use prost::Message;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    settings::Settings,
+    transport::{Export, NotTaken, Transport, TransportError},
+};
+
+/// Things that wait to be sent, at most (`OTEL_BSP_MAX_QUEUE_SIZE`).
+const QUEUE_MAX: usize = 2_048;
+/// Bytes of them, at most.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Things that are sent together (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
+const BATCH_MAX: usize = 512;
+/// Attempts to send a batch.
+const ATTEMPTS_MAX: u32 = 3;
+/// Pause after the first attempt that failed; it doubles.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest time between two log lines about a collector that takes nothing.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// Something to send. Each is the whole message of its resource.
+#[derive(Debug)]
+pub enum Signal {
+    /// Spans of one resource.
+    Spans(ResourceSpans),
+    /// Log records of one resource.
+    Logs(ResourceLogs),
+    /// Metrics of one resource.
+    Metrics(ResourceMetrics),
+}
+
+impl Signal {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Spans(_) => "spans",
+            Self::Logs(_) => "logs",
+            Self::Metrics(_) => "metrics",
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Spans(spans) => spans.encoded_len(),
+            Self::Logs(logs) => logs.encoded_len(),
+            Self::Metrics(metrics) => metrics.encoded_len(),
+        }
+    }
+}
+
+/// Takes what is to be sent.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    queue: mpsc::Sender<(Signal, usize)>,
+    bytes: Arc<AtomicUsize>,
+    counts: Counts,
+}
+
+/// The task that sends.
+#[derive(Debug)]
+pub struct Sending {
+    task: JoinHandle<()>,
+    closing: CancellationToken,
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Counts(IntCounterVec);
+
+impl Counts {
+    fn add(&self, signal: &str, outcome: &str, count: u64) {
+        self.0.with_label_values(&[signal, outcome]).inc_by(count);
+    }
+}
+
+/// What an outbox has taken; nothing of it goes anywhere before [`Inbox::send`].
+#[derive(Debug)]
+pub struct Inbox {
+    waiting: mpsc::Receiver<(Signal, usize)>,
+    bytes: Arc<AtomicUsize>,
+    counts: Counts,
+}
+
+impl Inbox {
+    /// Begins to send as `settings` say; must be called on a runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be used. A collector that is not there is no error, then or later.
+    ///
+    /// # Panics
+    /// Outside a runtime of tokio.
+    pub fn send(self, settings: &Settings) -> Result<Sending, TransportError> {
+        let closing = CancellationToken::new();
+        let sender = Sender {
+            transport: Transport::new(settings)?,
+            waiting: self.waiting,
+            bytes: self.bytes,
+            counts: self.counts,
+            closing: closing.clone(),
+            timeout: settings.timeout,
+            delay: settings.delay,
+            logged: None,
+        };
+        Ok(Sending { task: tokio::spawn(sender.run()), closing, timeout: settings.timeout })
+    }
+}
+
+impl Outbox {
+    /// An empty one, and what it fills.
+    ///
+    /// # Errors
+    /// None that can be met: the metric's name is given here.
+    pub fn new() -> Result<(Self, Inbox), prometheus::Error> {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let opts = Opts::new(
+            "roadstead_telemetry_exports_total",
+            "Spans, log records and metrics for the collector, by signal (spans, logs, metrics) and outcome (sent, \
+             dropped: no room in the queue, failed: not taken)",
+        );
+        let counts = Counts(IntCounterVec::new(opts, &["signal", "outcome"])?);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let inbox = Inbox { waiting, bytes: bytes.clone(), counts: counts.clone() };
+        Ok((Self { queue, bytes, counts }, inbox))
+    }
+
+    /// Shows in `registry` what became of what was to be sent.
+    ///
+    /// # Errors
+    /// When the registry has such a metric already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.counts.0.clone()))
+    }
+
+    /// Takes `signal` where there is room for it; else counts it.
+    pub fn offer(&self, signal: Signal) {
+        let (name, size) = (signal.name(), signal.bytes());
+        let waiting = self.bytes.fetch_add(size, Ordering::Relaxed);
+        let fits = waiting.saturating_add(size) <= QUEUE_BYTES_MAX;
+        let sent = fits && self.queue.try_send((signal, size)).is_ok();
+        if !sent {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.counts.add(name, "dropped", 1);
+        }
+    }
+}
+
+impl Sending {
+    /// Sends what waits, as far as that goes in the time of one export, and ends.
+    pub async fn close(self) {
+        self.closing.cancel();
+        let _ = timeout(self.timeout, self.task).await;
+    }
+}
+
+struct Sender {
+    transport: Transport,
+    waiting: mpsc::Receiver<(Signal, usize)>,
+    bytes: Arc<AtomicUsize>,
+    counts: Counts,
+    closing: CancellationToken,
+    timeout: Duration,
+    delay: Duration,
+    logged: Option<Instant>,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        loop {
+            let batch = self.gather().await;
+            if batch.is_empty() {
+                return;
+            }
+            let sizes: usize = batch.iter().map(|(_, size)| size).sum();
+            self.send(batch.into_iter().map(|(signal, _)| signal)).await;
+            self.bytes.fetch_sub(sizes, Ordering::Relaxed);
+        }
+    }
+
+    /// What is sent next; nothing once all is over.
+    async fn gather(&mut self) -> Vec<(Signal, usize)> {
+        let mut batch = Vec::new();
+        tokio::select! {
+            () = self.closing.cancelled() => self.waiting.close(),
+            first = self.waiting.recv() => match first {
+                Some(first) => batch.push(first),
+                None => return batch,
+            },
+        }
+        let until = Instant::now() + self.delay;
+        while batch.len() < BATCH_MAX {
+            tokio::select! {
+                () = self.closing.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
+                next = timeout_at(until, self.waiting.recv()) => match next {
+                    Ok(Some(next)) => batch.push(next),
+                    Ok(None) | Err(_) => break,
+                },
+            }
+        }
+        batch
+    }
+
+    async fn send(&mut self, batch: impl Iterator<Item = Signal>) {
+        let (mut spans, mut logs, mut metrics) = (Vec::new(), Vec::new(), Vec::new());
+        for signal in batch {
+            match signal {
+                Signal::Spans(of_one) => spans.push(of_one),
+                Signal::Logs(of_one) => logs.push(of_one),
+                Signal::Metrics(of_one) => metrics.push(of_one),
+            }
+        }
+        let count = spans.len();
+        self.export("spans", count, || Export::Spans(ExportTraceServiceRequest { resource_spans: spans.clone() }))
+            .await;
+        let count = logs.len();
+        self.export("logs", count, || Export::Logs(ExportLogsServiceRequest { resource_logs: logs.clone() })).await;
+        let count = metrics.len();
+        let all = || Export::Metrics(ExportMetricsServiceRequest { resource_metrics: metrics.clone() });
+        self.export("metrics", count, all).await;
+    }
+
+    async fn export(&mut self, signal: &str, count: usize, batch: impl Fn() -> Export) {
+        if count == 0 {
+            return;
+        }
+        let mut pause = RETRY_PAUSE;
+        for attempt in 1..=ATTEMPTS_MAX {
+            let late = |_| NotTaken { is_passing: true, reason: format!("no answer within {:?}", self.timeout) };
+            let sent = timeout(self.timeout, self.transport.send(batch())).await;
+            match sent.map_err(late).and_then(|sent| sent) {
+                Ok(()) => return self.counts.add(signal, "sent", count as u64),
+                Err(NotTaken { is_passing: true, .. }) if attempt < ATTEMPTS_MAX && !self.closing.is_cancelled() => {
+                    let _ = timeout(pause, self.closing.cancelled()).await;
+                    pause *= 2;
+                }
+                Err(NotTaken { reason, .. }) => {
+                    self.counts.add(signal, "failed", count as u64);
+                    return self.say(signal, &reason);
+                }
+            }
+        }
+    }
+
+    /// Logs now and then that the collector takes nothing.
+    fn say(&mut self, signal: &str, reason: &str) {
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOGGED_EVERY) {
+            self.logged = Some(Instant::now());
+            tracing::warn!(signal, reason, "the collector (--otlp-endpoint) did not take what was sent");
+        }
+    }
+}

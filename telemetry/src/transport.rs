@@ -1,0 +1,165 @@
+//! One export of one batch: over gRPC, or over HTTP with protocol buffers (OTLP 1.x).
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
+    metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
+    trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+};
+use prost::Message;
+use tonic::{
+    Code,
+    metadata::{MetadataKey, MetadataMap, MetadataValue},
+    transport::{Channel, ClientTlsConfig},
+};
+
+use crate::settings::{OtlpHeaders, Protocol, Settings};
+
+/// Bytes of a collector's answer that are read.
+const ANSWER_BYTES_MAX: usize = 65_536;
+
+/// Why there is no way to the collector.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The address is not one that can be dialled.
+    #[error("the collector's address {0} cannot be used")]
+    Address(String),
+    /// TLS cannot be set up.
+    #[error("TLS to the collector cannot be set up")]
+    Tls(#[source] tonic::transport::Error),
+}
+
+/// Why a batch was not taken.
+#[derive(Debug)]
+pub(crate) struct NotTaken {
+    /// Another attempt may do better.
+    pub(crate) is_passing: bool,
+    /// For the log.
+    pub(crate) reason: String,
+}
+
+/// A batch of one signal.
+pub(crate) enum Export {
+    Spans(ExportTraceServiceRequest),
+    Logs(ExportLogsServiceRequest),
+    Metrics(ExportMetricsServiceRequest),
+}
+
+/// The way to a collector. Nothing is dialled before there is something to send.
+pub(crate) enum Transport {
+    Grpc { channel: Channel, metadata: MetadataMap },
+    Http { client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>, base: String, headers: OtlpHeaders },
+}
+
+impl Transport {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, TransportError> {
+        let address = settings.endpoint.as_str().to_owned();
+        match settings.protocol {
+            Protocol::Grpc => {
+                let bad = || TransportError::Address(address.clone());
+                let mut endpoint = Channel::from_shared(address.clone()).map_err(|_| bad())?;
+                if address.starts_with("https:") {
+                    endpoint =
+                        endpoint.tls_config(ClientTlsConfig::new().with_webpki_roots()).map_err(TransportError::Tls)?;
+                }
+                let endpoint = endpoint.connect_timeout(settings.timeout).timeout(settings.timeout);
+                Ok(Self::Grpc { channel: endpoint.connect_lazy(), metadata: metadata(&settings.headers) })
+            }
+            Protocol::HttpProtobuf => {
+                let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+                let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
+                Ok(Self::Http { client, base: address, headers: settings.headers.clone() })
+            }
+        }
+    }
+
+    /// Sends one batch; whoever calls bounds the time.
+    pub(crate) async fn send(&self, export: Export) -> Result<(), NotTaken> {
+        match self {
+            Self::Grpc { channel, metadata } => grpc(channel.clone(), metadata.clone(), export).await,
+            Self::Http { client, base, headers } => {
+                let (path, body) = match export {
+                    Export::Spans(spans) => ("traces", spans.encode_to_vec()),
+                    Export::Logs(logs) => ("logs", logs.encode_to_vec()),
+                    Export::Metrics(metrics) => ("metrics", metrics.encode_to_vec()),
+                };
+                post(client, format!("{base}/v1/{path}"), headers, body).await
+            }
+        }
+    }
+}
+
+fn metadata(headers: &OtlpHeaders) -> MetadataMap {
+    let mut metadata = MetadataMap::new();
+    for (name, value) in headers.iter() {
+        // A name that gRPC has for bytes alone is left out: OTLP has no way to write such a value.
+        let key = MetadataKey::from_bytes(name.as_str().as_bytes());
+        if let (Ok(key), Ok(mut value)) = (key, MetadataValue::try_from(value.as_bytes())) {
+            value.set_sensitive(true);
+            metadata.insert(key, value);
+        }
+    }
+    metadata
+}
+
+async fn grpc(channel: Channel, metadata: MetadataMap, export: Export) -> Result<(), NotTaken> {
+    fn with<T>(metadata: MetadataMap, message: T) -> tonic::Request<T> {
+        tonic::Request::from_parts(metadata, tonic::Extensions::default(), message)
+    }
+    let answered = match export {
+        Export::Spans(spans) => TraceServiceClient::new(channel).export(with(metadata, spans)).await.map(drop),
+        Export::Logs(logs) => LogsServiceClient::new(channel).export(with(metadata, logs)).await.map(drop),
+        Export::Metrics(metrics) => MetricsServiceClient::new(channel).export(with(metadata, metrics)).await.map(drop),
+    };
+    answered.map_err(|status| NotTaken {
+        // As OTLP lists them.
+        is_passing: matches!(
+            status.code(),
+            Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unavailable
+                | Code::DataLoss
+        ),
+        reason: format!("{:?}: {}", status.code(), status.message()),
+    })
+}
+
+async fn post(
+    client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    address: String,
+    headers: &OtlpHeaders,
+    body: Vec<u8>,
+) -> Result<(), NotTaken> {
+    let passing = |reason: String| NotTaken { is_passing: true, reason };
+    let lasting = |reason: String| NotTaken { is_passing: false, reason };
+    let uri: Uri = address.parse().map_err(|_| lasting("the address cannot be used".to_owned()))?;
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    for (name, value) in headers.iter() {
+        request.headers_mut().insert(name, value.clone());
+    }
+    request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-protobuf"));
+    let answer = client.request(request).await.map_err(|error| passing(error.to_string()))?;
+    let status = answer.status();
+    // Read to its end, so that the connection can be used again.
+    let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    match status {
+        status if status.is_success() => Ok(()),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Err(passing(status.to_string())),
+        status => Err(lasting(status.to_string())),
+    }
+}
