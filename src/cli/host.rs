@@ -8,6 +8,7 @@ use clap::Args;
 use roadstead_config::{Limits, parse_duration};
 use roadstead_plugins::{
     wasi_logging::TracingLogger,
+    wasi_otel::Otel,
     wasmcloud_messaging::{ConnectError, Messaging, connect_scheduler},
 };
 use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
@@ -16,6 +17,7 @@ use roadstead_runtime::{
     host::{BuildError, HostBuilder},
     washlet::{ClusterError, ClusterHostBuilder, ClusterShutdown, run_cluster_host},
 };
+use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
@@ -159,9 +161,10 @@ async fn serve(
     telemetry: Option<Telemetry>,
 ) -> Result<Ended, HostError> {
     let telemetry = RunningTelemetry::of(telemetry)?;
+    let outbox = telemetry.as_ref().map(|telemetry| telemetry.outbox().clone());
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
-        started = start(arguments, tls_files) => started?,
+        started = start(arguments, tls_files, outbox) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(telemetry) = &telemetry {
@@ -188,6 +191,7 @@ async fn serve(
 async fn start(
     arguments: HostArguments,
     tls_files: Option<TlsFiles>,
+    outbox: Option<Outbox>,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
     let http = ingress(&arguments, tls_files).await?;
     let limits = arguments.limits();
@@ -210,6 +214,7 @@ async fn start(
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| stores.into_iter().try_fold(builder, ClusterHostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
+        .and_then(|builder| builder.with_plugin(Arc::new(Otel::new(outbox))))
         .map_err(HostError::Plugins)?;
     if let Some(gpu) = gpu {
         builder = builder.with_plugin(Arc::new(gpu)).map_err(HostError::Plugins)?;

@@ -7,12 +7,13 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use roadstead_config::{Limits, ManifestSet, parse_duration};
-use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError};
+use roadstead_plugins::{wasi_logging::TracingLogger, wasi_otel::Otel, wasmcloud_messaging::ConnectError};
 use roadstead_proxy::{DynamicRouter, HttpServer, ListenAt, TlsFiles};
 use roadstead_runtime::{
     HandlerError,
     host::{BuildError, Host, HostBuilder},
 };
+use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
@@ -169,10 +170,11 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
 
 async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
     let telemetry = RunningTelemetry::of(telemetry)?;
+    let outbox = telemetry.as_ref().map(|telemetry| telemetry.outbox().clone());
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut signals = Signals::take().map_err(RunError::Signals)?;
     let (host, admin) = tokio::select! {
-        started = start(orders) => started?,
+        started = start(orders, outbox) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(telemetry) = &telemetry {
@@ -195,7 +197,7 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
     Ok(Ended::Stopped)
 }
 
-async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
+async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, AdminServer), RunError> {
     let Orders { arguments, limits, set, seen, places, tls_files } = orders;
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
@@ -211,6 +213,7 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| stores.into_iter().try_fold(builder, HostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
+        .and_then(|builder| builder.with_plugin(Arc::new(Otel::new(outbox))))
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())
         .with_http_handler(http.clone());

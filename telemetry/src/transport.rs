@@ -34,6 +34,9 @@ pub enum TransportError {
     /// TLS cannot be set up.
     #[error("TLS to the collector cannot be set up")]
     Tls(#[source] tonic::transport::Error),
+    /// The system has no certificates of authorities, or none that can be read.
+    #[error("the system's certificates of authorities cannot be read; is the package ca-certificates installed?")]
+    Authorities(#[source] std::io::Error),
 }
 
 /// Why a batch was not taken.
@@ -67,13 +70,14 @@ impl Transport {
                 let mut endpoint = Channel::from_shared(address.clone()).map_err(|_| bad())?;
                 if address.starts_with("https:") {
                     endpoint =
-                        endpoint.tls_config(ClientTlsConfig::new().with_webpki_roots()).map_err(TransportError::Tls)?;
+                        endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(TransportError::Tls)?;
                 }
                 let endpoint = endpoint.connect_timeout(settings.timeout).timeout(settings.timeout);
                 Ok(Self::Grpc { channel: endpoint.connect_lazy(), metadata: metadata(&settings.headers) })
             }
             Protocol::HttpProtobuf => {
-                let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+                let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(TransportError::Authorities)?;
+                let connector = roots.https_or_http().enable_http1().build();
                 let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
                 Ok(Self::Http { client, base: address, headers: settings.headers.clone() })
             }

@@ -5,6 +5,7 @@
 pub mod askers;
 pub mod certificates;
 pub mod client;
+pub mod collector;
 pub mod components;
 pub mod envoy;
 pub mod fault_proxy;

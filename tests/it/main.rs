@@ -50,6 +50,7 @@ mod slow_attacks;
 mod stopping;
 mod store_coverage;
 mod streaming;
+mod telemetry;
 mod tenancy;
 mod tls;
 mod trigger_certificates;
