@@ -5,9 +5,11 @@
 
 mod backend;
 mod bindings;
+mod disk;
 mod handles;
 mod host;
 mod in_memory;
+mod measured;
 mod nats;
 mod transfer;
 
@@ -26,14 +28,17 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 
 pub use backend::{BlobBackend, BlobError, Chunks, ContainerInfo, Containers, ObjectInfo, ObjectPage};
+pub use disk::DiskContainers;
 pub use in_memory::InMemoryContainers;
 pub use nats::{NatsBlobstore, NatsContainers};
 
 use crate::{
     store_backends::{Backends, NoEntry, Routes},
+    store_metrics::StoreMetrics,
     tenant_nats::NatsClients,
 };
 use bindings::wasi::blobstore as wit;
+use measured::Measured;
 
 const PACKAGE: &str = "wasi:blobstore";
 
@@ -42,6 +47,7 @@ pub struct Blobstore {
     backends: Backends<dyn BlobBackend>,
     offers: Vec<InterfaceOffer>,
     limits: OnceLock<Arc<Limits>>,
+    metrics: OnceLock<StoreMetrics>,
 }
 
 /// What the plugin keeps for one component.
@@ -68,7 +74,8 @@ impl Blobstore {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn BlobBackend>) -> Self {
         let backends = Backends::new(backend.name(), backend);
-        Self { backends, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+        let offers = Self::offer().into_iter().collect();
+        Self { backends, offers, limits: OnceLock::new(), metrics: OnceLock::new() }
     }
 
     /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
@@ -113,16 +120,22 @@ impl HostPlugin for Blobstore {
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let _ = self.limits.set(context.limits.clone());
+        let metrics = StoreMetrics::register(PACKAGE, &context.registry)
+            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
+        let _ = self.metrics.set(metrics);
         Ok(())
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
         let not_started = || PluginError::Configuration("the blobstore plugin is not started".into());
         let limits = self.limits.get().ok_or_else(not_started)?.clone();
+        let metrics = self.metrics.get().ok_or_else(not_started)?;
         let routes = self.backends.routes(&binding)?;
         let mut opened = BTreeMap::new();
         for (name, backend) in self.backends.used_by(&routes) {
-            opened.insert(name, backend.of(&binding.workload.namespace, &limits).await?);
+            let inner = backend.of(&binding.workload.namespace, &limits).await?;
+            let measured: Arc<dyn Containers> = Arc::new(Measured { inner, metrics: metrics.of(name) });
+            opened.insert(name, measured);
         }
         let routes = routes.to(&opened);
         let writes = usize::try_from(limits.blobstore_writes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);

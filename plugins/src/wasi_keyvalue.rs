@@ -5,8 +5,11 @@
 
 mod backend;
 mod bindings;
+mod disk;
 mod host;
 mod in_memory;
+mod increment;
+mod measured;
 mod nats;
 
 use std::{
@@ -23,14 +26,17 @@ use roadstead_runtime::{
 use wasmtime::component::{HasSelf, Linker};
 
 pub use backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned};
+pub use disk::DiskBuckets;
 pub use in_memory::InMemoryBuckets;
 pub use nats::{NatsBuckets, NatsKeyValue};
 
 use crate::{
     store_backends::{Backends, NoEntry, Routes},
+    store_metrics::StoreMetrics,
     tenant_nats::NatsClients,
 };
 use bindings::wasi::keyvalue as wit;
+use measured::Measured;
 
 const PACKAGE: &str = "wasi:keyvalue";
 
@@ -39,6 +45,7 @@ pub struct KeyValue {
     backends: Backends<dyn KeyValueBackend>,
     offers: Vec<InterfaceOffer>,
     limits: OnceLock<Arc<Limits>>,
+    metrics: OnceLock<StoreMetrics>,
 }
 
 /// A bucket that a guest has opened.
@@ -84,7 +91,8 @@ impl KeyValue {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn KeyValueBackend>) -> Self {
         let backends = Backends::new(backend.name(), backend);
-        Self { backends, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+        let offers = Self::offer().into_iter().collect();
+        Self { backends, offers, limits: OnceLock::new(), metrics: OnceLock::new() }
     }
 
     /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
@@ -128,16 +136,22 @@ impl HostPlugin for KeyValue {
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let _ = self.limits.set(context.limits.clone());
+        let metrics = StoreMetrics::register(PACKAGE, &context.registry)
+            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
+        let _ = self.metrics.set(metrics);
         Ok(())
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
         let not_started = || PluginError::Configuration("the keyvalue plugin is not started".into());
         let limits = self.limits.get().ok_or_else(not_started)?.clone();
+        let metrics = self.metrics.get().ok_or_else(not_started)?;
         let routes = self.backends.routes(&binding)?;
         let mut opened = BTreeMap::new();
         for (name, backend) in self.backends.used_by(&routes) {
-            opened.insert(name, backend.of(&binding.workload.namespace, &limits).await?);
+            let inner = backend.of(&binding.workload.namespace, &limits).await?;
+            let measured: Arc<dyn Buckets> = Arc::new(Measured { inner, metrics: metrics.of(name) });
+            opened.insert(name, measured);
         }
         let routes = routes.to(&opened);
         Ok(Some(Arc::new(Bound { routes, limits, opened: Mutex::default() })))

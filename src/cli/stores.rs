@@ -6,10 +6,11 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use roadstead_plugins::{
     data_dir::{DataDir, DataDirError},
+    embedded::DiskError,
     tenant_nats::NatsClients,
-    wasi_blobstore::{BlobBackend, Blobstore, InMemoryContainers, NatsContainers},
+    wasi_blobstore::{BlobBackend, Blobstore, DiskContainers, InMemoryContainers, NatsContainers},
     wasi_config::DynamicConfig,
-    wasi_keyvalue::{InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets},
+    wasi_keyvalue::{DiskBuckets, InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets},
     wasmcloud_messaging::Messaging,
 };
 use roadstead_runtime::{host::HostBuilder, plugin::HostPlugin};
@@ -58,9 +59,9 @@ struct HostBackends {
 
 impl StoreArguments {
     /// The plugins that store, over the connections of `messaging` where it has some.
-    pub(super) fn plugins(&self, messaging: &Messaging) -> Result<[Arc<dyn HostPlugin>; 3], StoreArgumentsError> {
+    pub(super) async fn plugins(&self, messaging: &Messaging) -> Result<[Arc<dyn HostPlugin>; 3], StoreArgumentsError> {
         let clients = messaging.nats_clients();
-        let HostBackends { keys, objects } = self.backends(clients.clone())?;
+        let HostBackends { keys, objects } = self.backends(clients.clone()).await?;
         let live = clients.map_or_else(|| DynamicConfig::new(false), DynamicConfig::with_clients);
         let mut keys = keys.into_iter();
         let mut objects = objects.into_iter();
@@ -77,13 +78,20 @@ impl StoreArguments {
     }
 
     /// All that this host has, in the order in which entries get them that ask for none.
-    fn backends(&self, clients: Option<NatsClients>) -> Result<HostBackends, StoreArgumentsError> {
+    async fn backends(&self, clients: Option<NatsClients>) -> Result<HostBackends, StoreArgumentsError> {
         let mut all = HostBackends { keys: Vec::new(), objects: Vec::new() };
-        let data_dir = self.data_dir.as_deref().map(DataDir::open).transpose()?;
         if let Some(clients) = clients {
             all.add(NatsBuckets::new(clients.clone()), NatsContainers::new(clients));
         }
-        drop(data_dir);
+        if let Some(directory) = self.data_dir.clone() {
+            // All that is kept is read, which takes its time.
+            let opening = tokio::task::spawn_blocking(move || {
+                let folder = DataDir::open(&directory)?;
+                Ok::<_, StoreArgumentsError>((DiskBuckets::open(&folder)?, DiskContainers::open(&folder)?))
+            });
+            let (keys, objects) = opening.await.map_err(|_| StoreArgumentsError::Nothing)??;
+            all.add(keys, objects);
+        }
         all.add(InMemoryBuckets::default(), InMemoryContainers::default());
         Ok(all)
     }
@@ -103,4 +111,6 @@ pub(super) enum StoreArgumentsError {
     Nothing,
     #[error("there is no folder for keys and objects (--data-dir)")]
     DataDir(#[from] DataDirError),
+    #[error("what is kept in --data-dir cannot be used")]
+    Disk(#[from] DiskError),
 }

@@ -227,9 +227,11 @@ impl container::HostContainer for InstanceState {
         }
         let within = calling.idle();
         let found = calling.wait(container.containers.read(&container.name, &object)).await;
-        Ok(found.and_then(|(info, inner)| {
+        Ok(found.and_then(|(info, mut inner)| {
             let left = info.size.min(end.saturating_add(1)).saturating_sub(start);
-            let range = Range { inner, skip: start, left, within };
+            let before = start.min(info.size);
+            let skip = before.saturating_sub(inner.skip(before));
+            let range = Range { inner, skip, left, within };
             self.table().push(IncomingValue { range }).map_err(text)
         }))
     }

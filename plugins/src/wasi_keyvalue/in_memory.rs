@@ -10,7 +10,10 @@ use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, StoreKey, StoreName};
 use roadstead_runtime::PluginError;
 
-use super::backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned};
+use super::{
+    backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned},
+    increment,
+};
 
 /// All namespaces' buckets.
 #[derive(Default)]
@@ -131,6 +134,13 @@ impl Buckets for Tenant {
         expected: Expected,
     ) -> Result<(), KeyValueError> {
         self.kept().put(&self.limits, bucket, key, value, expected)
+    }
+
+    async fn increment(&self, bucket: &StoreName, key: &StoreKey, delta: u64) -> Result<u64, KeyValueError> {
+        let mut kept = self.kept();
+        let sum = increment::sum(kept.get(bucket, key).map(|found| &*found.value), delta)?;
+        kept.put(&self.limits, bucket, key, Bytes::from(sum.to_string()), Expected::Anything)?;
+        Ok(sum)
     }
 
     async fn delete(&self, bucket: &StoreName, key: &StoreKey) -> Result<(), KeyValueError> {
