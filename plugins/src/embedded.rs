@@ -7,7 +7,7 @@ mod writer;
 
 use std::sync::Arc;
 
-use redb::{Database, WriteTransaction};
+use redb::{Database, Key, ReadOnlyTable, ReadTransaction, TableDefinition, TableError, Value, WriteTransaction};
 use tokio::sync::Semaphore;
 
 use crate::data_dir::DataDir;
@@ -105,6 +105,18 @@ impl<C: Change> Embedded<C> {
     /// Reads in this thread.
     pub(crate) fn read_blocking<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, C::Error> {
         Ok(self.store.read(work)?)
+    }
+}
+
+/// A table to be read; `None` where nothing was ever written to it.
+pub(crate) fn table_of<K: Key + 'static, V: Value + 'static>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, redb::Error> {
+    match read.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -132,3 +132,65 @@ impl<T> Routes<T> {
         Routes { named: named.collect(), unnamed: self.unnamed.as_ref().and_then(|to| made.get(to)).cloned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use roadstead_config::{
+        PackageName,
+        manifest::{SourcePlace, Variables},
+    };
+
+    use super::*;
+
+    fn entry(backend: Option<&str>) -> HostInterface {
+        let config = backend.map(|backend| (BACKEND.to_owned(), backend.to_owned())).into_iter().collect();
+        HostInterface {
+            package: PackageName::new("wasi", "keyvalue").unwrap(),
+            interfaces: vec!["store".into()],
+            version: None,
+            name: None,
+            config: Variables { config, ..Variables::default() },
+            place: SourcePlace::outside_files("app.yaml:7:3".to_owned()),
+        }
+    }
+
+    fn backends() -> Backends<u8> {
+        let mut backends = Backends::new("disk", Arc::new(1));
+        backends.add("memory", Arc::new(2));
+        backends.explain("memory", "nothing");
+        backends.explain("nats", "--data-nats-url URL");
+        backends
+    }
+
+    #[test]
+    fn the_first_is_everybodys_who_asks_for_none() {
+        for (asked, found) in [(None, "disk"), (Some("memory"), "memory"), (Some("filesystem"), "disk")] {
+            assert_eq!(backends().chosen(&entry(asked), false).unwrap(), found);
+        }
+    }
+
+    #[test]
+    fn who_asks_for_another_is_told_what_there_is() {
+        let refusal =
+            |asked: &str, is_secret| backends().chosen(&entry(Some(asked)), is_secret).unwrap_err().to_string();
+        assert_eq!(
+            refusal("nats", false),
+            "app.yaml:7:3: the entry for wasi:keyvalue asks for the backend \"nats\"; this host has disk, memory; \
+             --data-nats-url URL brings nats"
+        );
+        assert!(!refusal("hunter2", true).contains("hunter2"));
+        let long = refusal(&"x".repeat(ECHO_BYTES_MAX + 1_000), false);
+        assert!(long.contains(&format!("{}... (1000 bytes more)", "x".repeat(ECHO_BYTES_MAX))), "{long}");
+    }
+
+    #[test]
+    fn a_name_leads_to_its_own_entry() {
+        let mut routes = Routes { named: [("cache".into(), 1)].into(), unnamed: Some(2) };
+        assert_eq!((*routes.of("cache", "p").unwrap(), *routes.of("other", "p").unwrap()), (1, 2));
+        routes.unnamed = None;
+        let none = routes.of("other", "wasi:keyvalue").unwrap_err().to_string();
+        assert!(none.contains("no entry of hostInterfaces for wasi:keyvalue (cache)"), "{none}");
+        let made = BTreeMap::from([(1, "one")]);
+        assert_eq!(routes.to(&made).of("cache", "p").unwrap(), &"one");
+    }
+}

@@ -189,19 +189,20 @@ impl Containers for Tenant {
         object: &ObjectName,
     ) -> Result<(ObjectInfo, Box<dyn Chunks>), BlobError> {
         self.require(container).await?;
-        let mut last = None;
-        // Between the look into the index and the opening of the file it may have been replaced, twice at most here.
-        for _ in 0..3 {
-            let none = || BlobError::NoObject(container.clone());
-            let found = self.find(container, object).await?.ok_or_else(none)?;
-            if let Some(chunks) = self.shared.files.read(found.file).await? {
-                return Ok((found.info, Box::new(chunks)));
-            }
-            if last.replace(found.file) == Some(found.file) {
-                return Err(BlobError::Failed("the file with the object's bytes is not there".into()));
-            }
+        let none = || BlobError::NoObject(container.clone());
+        let found = self.find(container, object).await?.ok_or_else(none)?;
+        if let Some(chunks) = self.shared.files.read(found.file).await? {
+            return Ok((found.info, Box::new(chunks)));
         }
-        Err(BlobError::Gone)
+        // Between the look into the index and the opening of the file it was replaced, or somebody took the file away.
+        let again = self.find(container, object).await?.ok_or_else(none)?;
+        match self.shared.files.read(again.file).await? {
+            Some(chunks) => Ok((again.info, Box::new(chunks))),
+            None if again.file == found.file => {
+                Err(BlobError::Failed("the file with the object's bytes is not there".into()))
+            }
+            None => Err(BlobError::Gone),
+        }
     }
 
     async fn write(

@@ -1,20 +1,21 @@
 //! Which containers and objects there are, and in which file the bytes of each lie, as tables of the embedded store. What
 //! is in the files, and how they come to be, is not known here.
 
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction,
-};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use roadstead_config::{Namespace, ObjectName, StoreName};
 
 use crate::{
-    embedded::{Applied, Change},
+    embedded::{Applied, Change, table_of},
     wasi_blobstore::backend::{BlobError, ContainerInfo, OBJECT_OVERHEAD_BYTES, ObjectInfo, ObjectPage},
 };
+
+type ObjectKey<'k> = (&'k str, &'k str, &'k str);
+type ObjectRow = (u64, u64, u64, u64);
 
 /// By namespace and container: when it was made, the number of its latest object, the bytes of all.
 const CONTAINERS: TableDefinition<'_, (&str, &str), (u64, u64, u64)> = TableDefinition::new("containers");
 /// By namespace, container and object: its number, when it was made, its size, its file.
-const OBJECTS: TableDefinition<'_, (&str, &str, &str), (u64, u64, u64, u64)> = TableDefinition::new("objects");
+const OBJECTS: TableDefinition<'_, ObjectKey<'_>, ObjectRow> = TableDefinition::new("objects");
 /// By namespace, container and number: the object's name. One for each object.
 const ORDER: TableDefinition<'_, (&str, &str, u64), &str> = TableDefinition::new("order");
 
@@ -129,7 +130,7 @@ impl ContainerChange {
 /// The objects of one container, in one write.
 struct Objects<'t, 'c> {
     container: (&'c str, &'c str),
-    objects: Table<'t, (&'static str, &'static str, &'static str), (u64, u64, u64, u64)>,
+    objects: Table<'t, ObjectKey<'static>, ObjectRow>,
     order: Table<'t, (&'static str, &'static str, u64), &'static str>,
 }
 
@@ -175,18 +176,6 @@ impl<'t, 'c> Objects<'t, 'c> {
         }
         self.order.retain_in(all, |_, _| false)?;
         Ok(files)
-    }
-}
-
-/// Begins to read; `None` where nothing was ever written.
-fn table_of<'k, K: redb::Key + 'static, V: redb::Value + 'static>(
-    read: &ReadTransaction,
-    table: TableDefinition<'k, K, V>,
-) -> Result<Option<redb::ReadOnlyTable<K, V>>, redb::Error> {
-    match read.open_table(table) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

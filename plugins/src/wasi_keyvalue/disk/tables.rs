@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, TableError,
-    WriteTransaction,
+    Database, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, TableError, WriteTransaction,
 };
 use roadstead_config::{Limits, Namespace, StoreKey, StoreName};
 
 use crate::{
-    embedded::{self, Applied},
+    embedded::{self, Applied, table_of},
     wasi_keyvalue::{
         backend::{Expected, KeyPage, KeyValueError, Versioned},
         increment,
@@ -170,22 +169,10 @@ fn versioned((revision, value): (u64, &[u8])) -> Versioned {
     Versioned { value: Bytes::copy_from_slice(value), revision }
 }
 
-/// Begins to read; `None` where nothing was ever written.
-fn tables_of<'k, K: redb::Key + 'static, V: redb::Value + 'static>(
-    read: &ReadTransaction,
-    table: TableDefinition<'k, K, V>,
-) -> Result<Option<redb::ReadOnlyTable<K, V>>, redb::Error> {
-    match read.open_table(table) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The value of a key.
 pub(super) fn get(database: &Database, place: &Place) -> Result<Option<Versioned>, redb::Error> {
     let read = database.begin_read()?;
-    let Some(values) = tables_of(&read, VALUES)? else { return Ok(None) };
+    let Some(values) = table_of(&read, VALUES)? else { return Ok(None) };
     let found = values.get(place.as_key())?;
     Ok(found.map(|found| versioned(found.value())))
 }
@@ -201,7 +188,7 @@ pub(super) fn list(
     let (namespace, bucket) = (namespace.as_str(), bucket.as_str());
     let read = database.begin_read()?;
     let mut page = KeyPage::default();
-    let Some(changes) = tables_of(&read, CHANGES)? else { return Ok(page) };
+    let Some(changes) = table_of(&read, CHANGES)? else { return Ok(page) };
     for found in changes.range((namespace, bucket, from)..=(namespace, bucket, u64::MAX))? {
         let (number, key) = found?;
         if page.keys.len() == max {

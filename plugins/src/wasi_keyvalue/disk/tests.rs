@@ -193,7 +193,8 @@ fn what_was_acknowledged_outlasts_kills() {
         let (found, beside) = begun.split_once(' ').unwrap();
         let (found, beside): (u64, u64) = (found.parse().unwrap(), beside.parse().unwrap());
         assert!((acknowledged..=acknowledged + 1).contains(&found), "kill {kill}: {found}, {acknowledged} were told");
-        assert!((found.min(40)..=found.min(40) + 2).contains(&beside), "kill {kill}: {beside} beside {found}");
+        // Each kill may have come before something was deleted.
+        assert!((found.min(40)..=found.min(40) + 2 + kill).contains(&beside), "kill {kill}: {beside} beside {found}");
         acknowledged = found;
         let until = found + kill % 7;
         while acknowledged < until {
