@@ -74,17 +74,31 @@ impl DataDir {
             // Whoever made it got no further.
             "" => {
                 file.write_all(FORMAT.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-                File::open(path).and_then(|folder| folder.sync_all()).map_err(io)?;
+                synchronise(path).map_err(io)?;
+                // The folder itself may be new, and what leads to it; who may not open that did not make it.
+                let whole = fs::canonicalize(path).map_err(io)?;
+                for above in whole.ancestors().skip(1) {
+                    let _ = synchronise(above);
+                }
             }
             _ => return Err(DataDirError::Format { path: path.to_owned(), found }),
         }
         Ok(Arc::new(Self { path: path.to_owned(), _lock: file }))
     }
 
+    /// Makes durable which files there are. Blocks.
+    pub(crate) fn synchronise(&self) -> io::Result<()> {
+        synchronise(&self.path)
+    }
+
     /// Where something of the folder lies.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+fn synchronise(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// What file systems make by themselves does not count.

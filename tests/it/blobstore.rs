@@ -231,7 +231,6 @@ async fn passes_with_little_memory(stores: Stores, mebibytes: u64) {
     }
     assert_eq!(bytes, mebibytes << 20);
     let grown = stores.host.resident_bytes_peak().saturating_sub(before);
-    println!("{grown} bytes more for an object of {mebibytes} MiB");
     assert!(grown < 32 << 20, "{grown} bytes more for an object of {mebibytes} MiB");
 }
 

@@ -70,6 +70,8 @@ impl Store {
     pub(super) fn open(folder: &Arc<DataDir>, file: &str) -> Result<Self, DiskError> {
         let path = folder.join(file);
         let opened = open_file(&path, true)?;
+        // A file that is new is to be found after a power cut as well.
+        folder.synchronise().map_err(|source| DiskError::Io { path: path.clone(), source })?;
         Ok(Self { path, current: RwLock::new(Some(Arc::new(opened))), _folder: folder.clone() })
     }
 

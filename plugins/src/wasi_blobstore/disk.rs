@@ -53,7 +53,7 @@ impl DiskContainers {
         let path = folder.join(FILES_FOLDER);
         let damaged = |error: BlobError| DiskError::Damaged { path: path.clone(), reason: error.to_string() };
         let kept: BTreeSet<_> = index.read_blocking(index::files).map_err(damaged)?.into_iter().collect();
-        let opened = Files::open(path.clone(), &kept);
+        let opened = Files::open(path.clone(), &kept).and_then(|opened| folder.synchronise().map(|()| opened));
         let (files, missing) = opened.map_err(|source| DiskError::Io { path: path.clone(), source })?;
         if missing > 0 {
             tracing::error!(path = %path.display(), missing, "files of objects are not there; reading them fails");
@@ -158,8 +158,9 @@ impl Tenant {
     }
 
     async fn find(&self, container: &StoreName, object: &ObjectName) -> Result<Option<index::Found>, BlobError> {
-        let ((namespace, container), object) = (self.id(container), object.clone());
-        self.shared.index.read(move |database| index::object(database, &namespace, &container, &object)).await
+        let ((namespace, name), object) = (self.id(container), object.clone());
+        let looked = self.shared.index.read(move |database| index::object(database, &namespace, &name, &object));
+        looked.await?.map_err(|_| BlobError::NoContainer(container.clone()))
     }
 }
 
@@ -179,7 +180,6 @@ impl Containers for Tenant {
     }
 
     async fn object(&self, container: &StoreName, object: &ObjectName) -> Result<Option<ObjectInfo>, BlobError> {
-        self.require(container).await?;
         Ok(self.find(container, object).await?.map(|found| found.info))
     }
 
@@ -188,7 +188,6 @@ impl Containers for Tenant {
         container: &StoreName,
         object: &ObjectName,
     ) -> Result<(ObjectInfo, Box<dyn Chunks>), BlobError> {
-        self.require(container).await?;
         let none = || BlobError::NoObject(container.clone());
         let found = self.find(container, object).await?.ok_or_else(none)?;
         if let Some(chunks) = self.shared.files.read(found.file).await? {
@@ -240,9 +239,9 @@ impl Containers for Tenant {
     }
 
     async fn list(&self, container: &StoreName, from: u64, max: usize) -> Result<ObjectPage, BlobError> {
-        self.require(container).await?;
-        let (namespace, container) = self.id(container);
-        self.shared.index.read(move |database| index::list(database, &namespace, &container, from, max)).await
+        let (namespace, name) = self.id(container);
+        let listed = self.shared.index.read(move |database| index::list(database, &namespace, &name, from, max));
+        listed.await?.map_err(|_| BlobError::NoContainer(container.clone()))
     }
 }
 

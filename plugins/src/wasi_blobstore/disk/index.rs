@@ -1,7 +1,9 @@
 //! Which containers and objects there are, and in which file the bytes of each lie, as tables of the embedded store. What
 //! is in the files, and how they come to be, is not known here.
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction,
+};
 use roadstead_config::{Namespace, ObjectName, StoreName};
 
 use crate::{
@@ -28,6 +30,9 @@ pub(super) struct Found {
     pub(super) info: ObjectInfo,
     pub(super) file: FileId,
 }
+
+/// The container is not there.
+pub(super) struct NoContainer;
 
 /// Something to be done with a container.
 pub(super) struct ContainerChange {
@@ -191,31 +196,47 @@ pub(super) fn container(
     Ok(found.map(|(created_at, _, bytes)| (ContainerInfo { created_at }, bytes)))
 }
 
-/// An object, where it is there.
+/// Whether a container is there, in a read that goes on.
+fn has_container(read: &ReadTransaction, container: (&str, &str)) -> Result<bool, redb::Error> {
+    Ok(match table_of(read, CONTAINERS)? {
+        Some(containers) => containers.get(container)?.is_some(),
+        None => false,
+    })
+}
+
+/// An object of a container, where it is there; [`NoContainer`] where the container is not.
 pub(super) fn object(
     database: &Database,
     namespace: &Namespace,
     container: &StoreName,
     object: &ObjectName,
-) -> Result<Option<Found>, redb::Error> {
+) -> Result<Result<Option<Found>, NoContainer>, redb::Error> {
+    let (namespace, container) = (namespace.as_str(), container.as_str());
     let read = database.begin_read()?;
-    let Some(objects) = table_of(&read, OBJECTS)? else { return Ok(None) };
-    let found = objects.get((namespace.as_str(), container.as_str(), object.as_str()))?.map(|found| found.value());
-    Ok(found.map(|(_, created_at, size, file)| Found { info: ObjectInfo { created_at, size }, file: FileId(file) }))
+    if !has_container(&read, (namespace, container))? {
+        return Ok(Err(NoContainer));
+    }
+    let Some(objects) = table_of(&read, OBJECTS)? else { return Ok(Ok(None)) };
+    let found = objects.get((namespace, container, object.as_str()))?.map(|found| found.value());
+    let found = found.map(|(_, created_at, size, file)| (ObjectInfo { created_at, size }, FileId(file)));
+    Ok(Ok(found.map(|(info, file)| Found { info, file })))
 }
 
-/// Names in the order of writing.
+/// Names in the order of writing; [`NoContainer`] where the container is not there.
 pub(super) fn list(
     database: &Database,
     namespace: &Namespace,
     container: &StoreName,
     from: u64,
     max: usize,
-) -> Result<ObjectPage, redb::Error> {
+) -> Result<Result<ObjectPage, NoContainer>, redb::Error> {
     let (namespace, container) = (namespace.as_str(), container.as_str());
     let read = database.begin_read()?;
+    if !has_container(&read, (namespace, container))? {
+        return Ok(Err(NoContainer));
+    }
     let mut page = ObjectPage::default();
-    let Some(order) = table_of(&read, ORDER)? else { return Ok(page) };
+    let Some(order) = table_of(&read, ORDER)? else { return Ok(Ok(page)) };
     for found in order.range((namespace, container, from)..=(namespace, container, u64::MAX))? {
         let (number, name) = found?;
         if page.names.len() == max {
@@ -225,7 +246,7 @@ pub(super) fn list(
         // Nothing else than checked names was ever put there.
         page.names.extend(name.value().parse::<ObjectName>().ok());
     }
-    Ok(page)
+    Ok(Ok(page))
 }
 
 /// The files of all objects.
