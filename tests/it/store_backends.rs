@@ -1,8 +1,13 @@
 //! Which backend keeps what a component stores: the one that its manifest asks for, among those that the host has, by the
 //! name that the component gives to the function that opens something.
 
+use serde_json::{Value, json};
+
+use super::fleet::{options, registry_with};
 use crate::harness::{
-    host::{Host, Options},
+    host::{Host, Options, roadstead, write_application},
+    nats::NatsServer,
+    operator::Operator,
     stores::{Stores, both, patient},
 };
 
@@ -136,8 +141,8 @@ async fn a_folder_keeps_what_is_stored_in_it() {
     ask(&host, "/blobs/write?container=one&object=o", "kept as well").await;
     // Another host may not have the folder meanwhile.
     let folder = tempfile::tempdir().unwrap();
-    crate::harness::host::write_application(folder.path(), &both());
-    let mut second = crate::harness::host::roadstead();
+    write_application(folder.path(), &both());
+    let mut second = roadstead();
     second.args(["run", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir"]);
     let second = second.arg(data.path()).arg(folder.path()).output().unwrap();
     let complaint = String::from_utf8_lossy(&second.stderr).into_owned() + &String::from_utf8_lossy(&second.stdout);
@@ -162,11 +167,43 @@ async fn a_damaged_file_keeps_a_host_from_starting() {
     drop(stores);
     std::fs::write(data.path().join("keys.redb"), "something else\n".repeat(1_000)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    crate::harness::host::write_application(folder.path(), &both());
-    let mut host = crate::harness::host::roadstead();
+    write_application(folder.path(), &both());
+    let mut host = roadstead();
     host.args(["run", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir", &path]);
     let host = host.arg(folder.path()).output().unwrap();
     let complaint = String::from_utf8_lossy(&host.stderr).into_owned() + &String::from_utf8_lossy(&host.stdout);
     assert_eq!(host.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("keys.redb is damaged") && complaint.contains("move it away"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_host_of_a_fleet_has_a_disk_beside_nats() {
+    let registry = registry_with(&["probe-store"]);
+    let server = NatsServer::start_with_jetstream();
+    let operator = Operator::connect(&server.url()).await;
+    let data = tempfile::tempdir().unwrap();
+    let interface = |package: &str, interfaces: Value, name: &str, config: Value| json!({"namespace": "wasi", "package": package, "interfaces": interfaces, "name": name, "config": config});
+    let keys = json!(["store", "atomics", "batch"]);
+    let workload = json!({
+        "namespace": "a",
+        "name": "probe",
+        "witWorld": {
+            "components": [{"name": "probe-store", "image": registry.plain("test/probe-store:1")}],
+            "hostInterfaces": [
+                interface("http", json!(["incoming-handler"]), "", json!({"host": "a.test"})),
+                interface("config", json!(["store"]), "", json!({})),
+                interface("keyvalue", keys.clone(), "", json!({})),
+                interface("keyvalue", keys, "local", json!({"backend": "disk"})),
+                interface("blobstore", json!(["blobstore", "container", "types"]), "", json!({})),
+            ],
+        },
+    });
+    let host = Host::join(&server, patient(options().flag("--data-dir", data.path().to_str().unwrap())));
+    operator.start(host.fleet_id(), "probe", &workload).await.is("probe", "RUNNING");
+    for (bucket, backend) in [("local", "disk"), ("shared", "nats")] {
+        let set = host.client("a.test").post(&format!("/keys/set?bucket={bucket}&key=k")).body("v").send().await;
+        assert_eq!(set.status, 200, "{}", set.text());
+        let labels = ["operation=\"set\"", "outcome=\"done\"", backend];
+        assert_eq!(host.metric("roadstead_store_calls_total", &labels).await, 1.0, "{backend}");
+    }
 }

@@ -61,7 +61,7 @@ impl embedded::Change for KeyChange {
     fn apply(&self, write: &WriteTransaction) -> Result<Applied<Self>, redb::Error> {
         let mut tables = Tables::open(write)?;
         let (limits, place) = (&self.limits, &self.place);
-        let found = tables.find(place)?;
+        let found = tables.find(place, matches!(self.change, Change::Add { .. }))?;
         match &self.change {
             Change::Put { value, expected } => {
                 let revision = found.as_ref().map_or(0, |found| found.revision);
@@ -91,6 +91,14 @@ fn applied(done: Result<(), KeyValueError>, sum: u64) -> Applied<KeyChange> {
     Applied { is_changed: done.is_ok(), answer: done.map(|()| sum) }
 }
 
+/// A value that is there.
+struct Old {
+    revision: u64,
+    /// What it counts.
+    size: u64,
+    value: Bytes,
+}
+
 /// The tables of one write.
 struct Tables<'t> {
     values: Table<'t, (&'static str, &'static str, &'static str), (u64, &'static [u8])>,
@@ -107,9 +115,14 @@ impl<'t> Tables<'t> {
         })
     }
 
-    fn find(&self, place: &Place) -> Result<Option<Versioned>, StorageError> {
+    /// What there is; its value only where it is wanted.
+    fn find(&self, place: &Place, with_value: bool) -> Result<Option<Old>, StorageError> {
         let found = self.values.get(place.as_key())?;
-        Ok(found.map(|found| versioned(found.value())))
+        Ok(found.map(|found| {
+            let (revision, value) = found.value();
+            let size = place.size(value);
+            Old { revision, size, value: if with_value { Bytes::copy_from_slice(value) } else { Bytes::new() } }
+        }))
     }
 
     fn usage_of(&self, place: &Place) -> Result<(u64, u64, u64), StorageError> {
@@ -120,7 +133,7 @@ impl<'t> Tables<'t> {
         &mut self,
         limits: &Limits,
         place: &Place,
-        old: Option<&Versioned>,
+        old: Option<&Old>,
         value: &Bytes,
     ) -> Result<Result<(), KeyValueError>, StorageError> {
         let (keys, bytes, revision) = self.usage_of(place)?;
@@ -128,7 +141,7 @@ impl<'t> Tables<'t> {
         if keys > limits.keyvalue_keys_max {
             return Ok(Err(KeyValueError::KeysFull));
         }
-        let bytes = (bytes + place.size(value)).saturating_sub(old.map_or(0, |old| place.size(&old.value)));
+        let bytes = (bytes + place.size(value)).saturating_sub(old.map_or(0, |old| old.size));
         if bytes > limits.keyvalue_bytes_max {
             return Ok(Err(KeyValueError::BytesFull));
         }
@@ -143,13 +156,13 @@ impl<'t> Tables<'t> {
         Ok(Ok(()))
     }
 
-    fn delete(&mut self, place: &Place, old: &Versioned) -> Result<(), StorageError> {
+    fn delete(&mut self, place: &Place, old: &Old) -> Result<(), StorageError> {
         let (keys, bytes, revision) = self.usage_of(place)?;
         let (namespace, bucket, key) = place.as_key();
         self.changes.remove((namespace, bucket, old.revision))?;
         self.values.remove((namespace, bucket, key))?;
         // The numbers of changes go on: a cursor and an expected revision stay what they were.
-        let left = (keys.saturating_sub(1), bytes.saturating_sub(place.size(&old.value)), revision);
+        let left = (keys.saturating_sub(1), bytes.saturating_sub(old.size), revision);
         self.usage.insert(namespace, left)?;
         Ok(())
     }
