@@ -103,6 +103,28 @@ async fn more_bytes_than_may_wait() {
 }
 
 #[tokio::test]
+async fn what_is_replaced_and_deleted_takes_no_room_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(folder.path());
+    let buckets = of(&backend, Limits::default()).await;
+    let bucket: StoreName = "one".parse().unwrap();
+    let keys: Vec<StoreKey> = (0..20).map(|number| format!("k{number}").parse().unwrap()).collect();
+    // 20 megabytes, of which there are 200 kilobytes at a time.
+    for round in 0..100_u8 {
+        let value = Bytes::from(vec![round; 10_000]);
+        let putting = keys.iter().map(|key| buckets.put(&bucket, key, value.clone(), Expected::Anything));
+        futures::future::try_join_all(putting).await.unwrap();
+        if round % 10 == 9 {
+            let deleting = keys.iter().map(|key| buckets.delete(&bucket, key));
+            futures::future::try_join_all(deleting).await.unwrap();
+        }
+    }
+    let bytes = fs::metadata(folder.path().join(FILE)).unwrap().len();
+    assert!(bytes < 5 << 20, "{bytes}");
+    assert_eq!(buckets.list(&bucket, 0, 10).await.unwrap(), KeyPage::default());
+}
+
+#[tokio::test]
 async fn a_file_that_is_damaged_or_of_something_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (bucket, _) = names();
