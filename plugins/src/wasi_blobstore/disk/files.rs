@@ -22,8 +22,11 @@ use crate::wasi_blobstore::backend::{BlobError, Chunks};
 
 /// Bytes that are read or written at once.
 const STEP_BYTES: usize = 262_144;
-/// Threads that wait for the disk at a time, of all namespaces; who comes later waits.
+/// Threads that wait for the disk at a time, of all namespaces, and as many to read as to write: who writes much does not
+/// keep others from reading. Who comes later waits.
 const STEPS_AT_ONCE_MAX: usize = 16;
+/// Bytes of a file that are written before the disk is waited for, so that its end does not wait for all of it.
+const UNSYNCHRONISED_BYTES_MAX: usize = 33_554_432;
 /// How the name of a file ends that is being written.
 const UNFINISHED: &str = ".part";
 
@@ -32,7 +35,8 @@ const UNFINISHED: &str = ".part";
 pub(super) struct Files {
     path: Arc<PathBuf>,
     next: Arc<AtomicU64>,
-    steps: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
 }
 
 impl Files {
@@ -51,21 +55,37 @@ impl Files {
             }
         }
         let next = kept.last().map_or(1, |last| last.0 + 1);
-        let steps = Arc::new(Semaphore::new(STEPS_AT_ONCE_MAX));
-        Ok((Self { path: Arc::new(path), next: Arc::new(AtomicU64::new(next)), steps }, kept.len() - there))
+        let [reading, writing] = [(); 2].map(|()| Arc::new(Semaphore::new(STEPS_AT_ONCE_MAX)));
+        let files = Self { path: Arc::new(path), next: Arc::new(AtomicU64::new(next)), reading, writing };
+        Ok((files, kept.len() - there))
     }
 
     fn path_of(&self, id: FileId) -> PathBuf {
         self.path.join(format!("{:016x}", id.0))
     }
 
-    /// Does something that waits for the disk.
-    async fn step<T: Send + 'static>(
+    async fn read_step<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> Result<T, BlobError> {
+        self.step(&self.reading, work).await
+    }
+
+    async fn write_step<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        self.step(&self.writing, work).await
+    }
+
+    /// Does something that waits for the disk.
+    async fn step<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, BlobError> {
         let broken_off = || BlobError::Failed("it was broken off".into());
-        let permit = self.steps.clone().acquire_owned().await.map_err(|_| broken_off())?;
+        let permit = places.clone().acquire_owned().await.map_err(|_| broken_off())?;
         let files = self.clone();
         let step = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -79,16 +99,22 @@ impl Files {
         let id = FileId(self.next.fetch_add(1, Ordering::Relaxed));
         let unfinished = self.path_of(id).with_extension(&UNFINISHED[1..]);
         // It is removed with this, also where the making of it is waited for by nobody.
-        let mut part =
-            Part { files: self.clone(), id, path: unfinished.clone(), file: None, gathered: BytesMut::new() };
+        let mut part = Part {
+            files: self.clone(),
+            id,
+            path: unfinished.clone(),
+            file: None,
+            gathered: BytesMut::new(),
+            unsynchronised: 0,
+        };
         let make = move |_: &Self| OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished);
-        part.file = Some(self.step(make).await?);
+        part.file = Some(self.write_step(make).await?);
         Ok(part)
     }
 
     /// Reads a file from its first byte on; `None` where it is not there.
     pub(super) async fn read(&self, id: FileId) -> Result<Option<FileChunks>, BlobError> {
-        let opened = self.step(move |files| match File::open(files.path_of(id)) {
+        let opened = self.read_step(move |files| match File::open(files.path_of(id)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -102,7 +128,7 @@ impl Files {
         if ids.is_empty() {
             return;
         }
-        let removed = self.step(move |files| ids.iter().try_for_each(|id| fs::remove_file(files.path_of(*id))));
+        let removed = self.write_step(move |files| ids.iter().try_for_each(|id| fs::remove_file(files.path_of(*id))));
         if let Err(error) = removed.await {
             tracing::warn!(%error, "files of objects that are gone stay until the next start");
         }
@@ -123,6 +149,8 @@ pub(super) struct Part {
     path: PathBuf,
     file: Option<File>,
     gathered: BytesMut,
+    /// Bytes that the disk was not waited for.
+    unsynchronised: usize,
 }
 
 impl Part {
@@ -139,11 +167,19 @@ impl Part {
         let lost = || BlobError::Failed("a step before this failed".into());
         let mut file = self.file.take().ok_or_else(lost)?;
         let gathered = self.gathered.split();
+        self.unsynchronised += gathered.len();
+        let synchronise = self.unsynchronised >= UNSYNCHRONISED_BYTES_MAX;
+        if synchronise {
+            self.unsynchronised = 0;
+        }
         let write = move |_: &Files| {
             file.write_all(&gathered)?;
+            if synchronise {
+                file.sync_data()?;
+            }
             Ok(file)
         };
-        self.file = Some(self.files.step(write).await?);
+        self.file = Some(self.files.write_step(write).await?);
         Ok(())
     }
 
@@ -158,7 +194,7 @@ impl Part {
             fs::rename(path, files.path_of(id))?;
             File::open(&**files.path)?.sync_all()
         };
-        self.files.step(keep).await?;
+        self.files.write_step(keep).await?;
         Ok(finished)
     }
 }
@@ -209,7 +245,7 @@ impl Chunks for FileChunks {
             piece.truncate(count);
             Ok(Bytes::from(piece))
         };
-        let piece = self.files.step(read).await?;
+        let piece = self.files.read_step(read).await?;
         self.offset += piece.len() as u64;
         Ok((!piece.is_empty()).then_some(piece))
     }

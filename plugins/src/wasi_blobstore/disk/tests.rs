@@ -86,7 +86,8 @@ async fn objects_survive_and_nothing_else() {
     assert_eq!(files(folder.path()), 0);
 }
 
-/// `files::STEP_BYTES` at once, by `files::STEPS_AT_ONCE_MAX` threads.
+/// More than `files::STEP_BYTES` each, and more than `files::STEPS_AT_ONCE_MAX` of them; one more than
+/// `files::UNSYNCHRONISED_BYTES_MAX`.
 #[tokio::test]
 async fn many_large_objects_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,6 +108,10 @@ async fn many_large_objects_at_once() {
         let found = text(&containers, &container, &object(number)).await;
         assert!(found.len() == 700_000 && found.bytes().all(|byte| byte == b'a' + number as u8 % 26));
     }
+    let mut large = Given((0..36).map(|_| Bytes::from(vec![b'l'; 1_000_000])).collect());
+    containers.remove(&container, &object(1)).await.unwrap();
+    containers.write(&container, &object(1), &mut large).await.unwrap();
+    assert_eq!(containers.object(&container, &object(1)).await.unwrap().unwrap().size, 36_000_000);
     let (_, mut reading) = containers.read(&container, &object(0)).await.unwrap();
     assert_eq!(reading.skip(699_999), 699_999);
     assert_eq!(reading.next().await.unwrap().unwrap().len(), 1);
