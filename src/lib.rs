@@ -48,11 +48,17 @@ pub mod plugin {
     /// Connections to NATS for capabilities that store things.
     pub use roadstead_plugins::tenant_nats::NatsClients;
 
+    /// The folder of capabilities that store things on the host's own disk.
+    pub use roadstead_plugins::{
+        data_dir::{DataDir, DataDirError},
+        embedded::DiskError,
+    };
+
     /// `wasi:blobstore`.
     pub mod wasi_blobstore {
         pub use roadstead_plugins::wasi_blobstore::{
-            BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, InMemoryContainers, NatsBlobstore,
-            NatsContainers, ObjectInfo, ObjectPage,
+            BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, DiskContainers, InMemoryContainers,
+            NatsBlobstore, NatsContainers, ObjectInfo, ObjectPage,
         };
     }
 
@@ -64,8 +70,8 @@ pub mod plugin {
     /// `wasi:keyvalue`.
     pub mod wasi_keyvalue {
         pub use roadstead_plugins::wasi_keyvalue::{
-            Buckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError, NatsBuckets,
-            NatsKeyValue, Versioned,
+            Buckets, DiskBuckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError,
+            NatsBuckets, NatsKeyValue, Versioned,
         };
     }
 
