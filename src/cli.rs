@@ -15,6 +15,7 @@ mod process;
 mod proxies;
 mod registry;
 mod run;
+mod secrets;
 mod sockets;
 mod stores;
 mod tls;
