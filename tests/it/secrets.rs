@@ -4,11 +4,17 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use http::StatusCode;
+use serde_json::json;
 
-use super::messaging_coverage::functions;
+use super::{
+    fleet::{gateway, options as fleet_options, registry_with},
+    messaging_coverage::functions,
+};
 use crate::harness::{
     client::Response,
     host::{Host, Options, roadstead, write_application},
+    nats::NatsServer,
+    operator::Operator,
     secrets::{probe_secrets, secret_dir, write_secret},
     stores::patient,
 };
@@ -263,4 +269,34 @@ async fn a_secret_is_nowhere_to_be_seen() {
     let limits = fs::read_to_string(format!("/proc/{}/limits", host.id())).unwrap();
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_sends_values_and_hears_none() {
+    let (server, registry) = (NatsServer::start_with_jetstream(), registry_with(&["probe-secrets"]));
+    let operator = Operator::connect(&server.url()).await;
+    let host = Host::join(&server, patient(fleet_options()).flag("--log-level", "debug"));
+    let mut workload = gateway("secrets", "a-secrets.test", &registry.plain("test/probe-secrets:1"));
+    workload["witWorld"]["hostInterfaces"] = json!([
+        {"namespace": "wasi", "package": "http", "version": "0.2.0", "interfaces": ["incoming-handler"],
+         "config": {"host": "a-secrets.test"}},
+        {"namespace": "wasi", "package": "config", "interfaces": ["runtime", "store"]},
+        {"namespace": "wasmcloud", "package": "secrets", "interfaces": ["store", "reveal"], "config": {"key": CANARY}},
+    ]);
+    let id = host.fleet_id();
+    operator.start(id, "one", &workload).await.is("one", "RUNNING");
+    assert_eq!(told(&host, "a", "/secrets/get?key=key").await, (200, CANARY.into()));
+    assert_eq!(told(&host, "a", "/secrets/trap?key=key").await.0, 502);
+    // What cannot be started is not told either.
+    workload["name"] = json!("newer");
+    workload["witWorld"]["hostInterfaces"][2]["version"] = json!("2.1.0");
+    let refused = operator.start(id, "two", &workload).await;
+    refused.is("two", "ERROR").says("build the component with 1.0.0");
+    let said = [
+        format!("{refused:?} {:?} {}", operator.status(id, "one").await, operator.heartbeat(id).await),
+        host.status().await.to_string(),
+        host.admin("/metrics").await.text(),
+        host.log(),
+    ];
+    assert!(!said.concat().contains(CANARY), "{}", said.concat());
 }
