@@ -16,6 +16,7 @@ mod process;
 mod proxies;
 mod registry;
 mod run;
+mod secrets;
 mod sockets;
 mod stores;
 mod tls;

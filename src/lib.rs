@@ -86,6 +86,11 @@ pub mod plugin {
             ConnectError, Messaging, NatsMessaging, NatsServer, TenantSubjects, connect_nats, connect_scheduler,
         };
     }
+
+    /// `wasmcloud:secrets`.
+    pub mod wasmcloud_secrets {
+        pub use roadstead_plugins::wasmcloud_secrets::{SecretBytes, SecretError, Secrets};
+    }
 }
 
 /// Hosts of a fleet, which a scheduler drives over NATS.

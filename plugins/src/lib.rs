@@ -13,4 +13,5 @@ pub mod wasi_config;
 pub mod wasi_keyvalue;
 pub mod wasi_logging;
 pub mod wasmcloud_messaging;
+pub mod wasmcloud_secrets;
 pub mod webgpu;

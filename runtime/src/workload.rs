@@ -119,7 +119,9 @@ impl Foundry {
     async fn resolve(&self, request: &WorkloadRequest) -> Result<(WorkloadSpec, SecretNames), DeployError> {
         let (spec, namespace) = (request.spec.clone(), request.id.namespace.clone());
         let (folders, limits) = (self.folders.clone(), self.shared.limits.clone());
-        let read = move || references::resolve(&spec, &namespace, &folders, &limits);
+        let reading = self.plugins.iter().filter(|plugin| plugin.reads_secrets());
+        let left = reading.flat_map(|plugin| plugin.offers()).map(|offer| offer.package.clone()).collect();
+        let read = move || references::resolve(&spec, &namespace, &folders, &limits, &left);
         tokio::task::spawn_blocking(read).await.map_err(|_| DeployError::HostStopping)?
     }
 

@@ -9,6 +9,7 @@ use roadstead_config::{Limits, parse_duration};
 use roadstead_plugins::{
     wasi_logging::TracingLogger,
     wasmcloud_messaging::{ConnectError, Messaging, connect_scheduler},
+    wasmcloud_secrets::Secrets,
 };
 use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
 use roadstead_runtime::{
@@ -28,6 +29,7 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::RegistryArguments,
+    secrets,
     stores::{StoreArguments, StoreArgumentsError},
     tls::TlsArguments,
     usage,
@@ -185,6 +187,7 @@ async fn start(
     if gpu.is_none() {
         host = arguments.gpu.explain(host);
     }
+    host = secrets::explain(host);
     let mut builder = ClusterHostBuilder::default()
         .with_host_group(&arguments.host_group)
         .with_nats_client(Arc::new(scheduler))
@@ -192,6 +195,8 @@ async fn start(
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| stores.into_iter().try_fold(builder, ClusterHostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
+        // A scheduler sends values, not names.
+        .and_then(|builder| builder.with_plugin(Arc::new(Secrets::new())))
         .map_err(HostError::Plugins)?;
     if let Some(gpu) = gpu {
         builder = builder.with_plugin(Arc::new(gpu)).map_err(HostError::Plugins)?;

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use roadstead_config::{Limits, ManifestSet, parse_duration};
-use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError};
+use roadstead_plugins::{wasi_logging::TracingLogger, wasmcloud_messaging::ConnectError, wasmcloud_secrets::Secrets};
 use roadstead_proxy::{DynamicRouter, HttpServer, ListenAt, TlsFiles};
 use roadstead_runtime::{
     HandlerError,
@@ -25,6 +25,7 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::{PullSecrets, RegistryArguments},
+    secrets,
     sockets::{PassedSockets, Places, SocketArguments},
     stores::{ReferenceArguments, StoreArguments, StoreArgumentsError},
     tls::TlsArguments,
@@ -117,6 +118,7 @@ enum RunError {
 /// All that a host is started from.
 struct Orders {
     arguments: RunArguments,
+    secrets: Secrets,
     limits: Limits,
     set: ManifestSet,
     /// The state of the manifests before they were read.
@@ -150,6 +152,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
+    let secrets = arguments.references.secrets().map_err(|error| usage(&error))?;
     let seen = watch::manifests_at(&arguments.paths);
     let files = manifests::read(&arguments.paths, &limits).map_err(|error| fail(&error))?;
     let set = manifests::check(&files, &limits).map_err(|problems| {
@@ -157,7 +160,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
         eprintln!("error: nothing was started; correct the manifests first");
         ExitCode::FAILURE
     })?;
-    Ok(Orders { arguments, limits, set, seen, places, tls_files })
+    Ok(Orders { arguments, secrets, limits, set, seen, places, tls_files })
 }
 
 async fn serve(orders: Orders) -> Result<Ended, RunError> {
@@ -182,7 +185,7 @@ async fn serve(orders: Orders) -> Result<Ended, RunError> {
 }
 
 async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
-    let Orders { arguments, limits, set, seen, places, tls_files } = orders;
+    let Orders { arguments, secrets, limits, set, seen, places, tls_files } = orders;
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
@@ -197,6 +200,8 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .with_plugin(Arc::new(TracingLogger::default()))
         .and_then(|builder| stores.into_iter().try_fold(builder, HostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
+        .and_then(|builder| builder.with_plugin(Arc::new(secrets)))
+        .map(secrets::explain)
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())
         .with_http_handler(http.clone());
@@ -205,6 +210,10 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         None => arguments.gpu.explain(builder),
     };
     let host = arguments.cache.tell(builder).start().await?;
+    if arguments.references.have_secrets() {
+        // After the engine has opened what it reads of this process itself.
+        secrets::keep_memory_private();
+    }
     let admin = AdminServer::start(admin_at, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone(), arguments.pull_secrets.clone());
     let outcome = deployment.apply(&set).await;

@@ -12,8 +12,11 @@ use roadstead_plugins::{
     wasi_config::DynamicConfig,
     wasi_keyvalue::{DiskBuckets, InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets},
     wasmcloud_messaging::Messaging,
+    wasmcloud_secrets::Secrets,
 };
 use roadstead_runtime::{host::HostBuilder, plugin::HostPlugin};
+
+use super::secrets::{NoVariableError, SecretArguments};
 
 /// Flags of where manifests' references are found.
 #[derive(Debug, Args)]
@@ -25,6 +28,8 @@ pub(super) struct ReferenceArguments {
     /// The same for what `secretFrom` names [default: none].
     #[arg(long, value_name = "DIR", env = "ROADSTEAD_SECRET_DIR")]
     secret_dir: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretArguments,
 }
 
 impl ReferenceArguments {
@@ -37,6 +42,25 @@ impl ReferenceArguments {
             Some(directory) => builder.with_secret_dir(directory),
             None => builder,
         }
+    }
+}
+
+impl ReferenceArguments {
+    /// The plugin that has the secrets of the folder and of the environment.
+    ///
+    /// # Errors
+    /// When a variable is not there.
+    pub(super) fn secrets(&self) -> Result<Secrets, NoVariableError> {
+        let secrets = match &self.secret_dir {
+            Some(directory) => Secrets::new().with_dir(directory),
+            None => Secrets::new(),
+        };
+        self.secrets.tell(secrets)
+    }
+
+    /// Whether the host is given any secret.
+    pub(super) fn have_secrets(&self) -> bool {
+        self.secret_dir.is_some() || self.secrets.are_some()
     }
 }
 

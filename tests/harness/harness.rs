@@ -19,6 +19,7 @@ pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod secrets;
 pub mod stores;
 
 use std::{

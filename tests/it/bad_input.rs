@@ -124,6 +124,21 @@ async fn a_version_that_is_not_offered() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_not_offered_of_a_package_that_is() {
+    let manifest = bad("bare-http")
+        .replace("package: messaging", "package: keyvalue")
+        .replace("namespace: wasmcloud", "namespace: wasi")
+        .replace("version: '0.2.0'", "version: 0.2.0-draft")
+        .replace("[consumer, types]", "[watcher]");
+    let reason = reason_of(&manifest, |_| {}).await;
+    assert!(
+        reason
+            .contains("does not offer wasi:keyvalue/watcher@0.2.0-draft; of wasi:keyvalue it offers store@0.2.0-draft"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
 async fn a_trigger_without_an_http_handler() {
     let reason = reason_of(&bad("probe-worker"), |_| {}).await;
     assert!(reason.contains("no component of the workload exports wasi:http/incoming-handler"), "{reason}");

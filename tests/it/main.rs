@@ -46,6 +46,7 @@ mod operator_limits;
 mod outcomes;
 mod reload;
 mod scarcity;
+mod secrets;
 mod slow_attacks;
 mod stopping;
 mod store_backends;
