@@ -1,8 +1,15 @@
-//! The text form of `allowedHosts[]`: `[scheme://]host[:port]`.
+//! Where components may send requests: the text form of `allowedHosts[]`, `[scheme://]host[:port]`, and what it lets
+//! through. No I/O: names are resolved, and connections made, elsewhere.
+
+mod address;
+mod target;
 
 use std::{fmt, str::FromStr};
 
-use crate::{http::HostError, manifest::AllowedHost};
+use crate::{http::HostError, http::HostPattern, manifest::AllowedHost};
+
+pub use address::{AddressClass, EgressNetworks, ProhibitedAddress};
+pub use target::{Target, TargetError, TargetHost, TargetScheme};
 
 /// Why a text is not an allowed host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +47,25 @@ impl FromStr for AllowedHost {
         };
         let port = port.map(read_port).transpose()?;
         Ok(Self { scheme, host: host.parse()?, port })
+    }
+}
+
+impl AllowedHost {
+    /// Whether requests may go to `target`: the scheme, the host and the port all fit. Without a scheme both do, without
+    /// a port the scheme's own. A `*.suffix` is one of names: no address literal fits, nor the bare suffix.
+    pub fn allows(&self, target: &Target) -> bool {
+        let scheme_fits = self.scheme.as_deref().is_none_or(|scheme| scheme == target.scheme().as_str());
+        let port_fits = target.port() == self.port.unwrap_or_else(|| target.scheme().port());
+        let host = target.host();
+        let host_fits = match &self.host {
+            HostPattern::Any => true,
+            HostPattern::Exact(exact) => host.is(exact),
+            HostPattern::Suffix(suffix) => host.name().is_some_and(|name| {
+                let before = name.as_str().strip_suffix(suffix.as_str()).and_then(|rest| rest.strip_suffix('.'));
+                before.is_some_and(|labels| !labels.is_empty())
+            }),
+        };
+        scheme_fits && port_fits && host_fits
     }
 }
 
