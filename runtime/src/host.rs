@@ -33,6 +33,7 @@ pub use status::{
 use crate::{
     HostHandler, WorkloadId,
     engine::EngineWithClock,
+    support::Abilities,
     workload::{Foundry, Workload},
 };
 use deploy::Begun;
@@ -171,6 +172,10 @@ impl Host {
         if let Some(handler) = &self.handler {
             handler.unbind(id);
         }
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { speaks_tls: self.https_address().is_some(), host_loopback: self.foundry.egress.host_loopback }
     }
 
     fn drain_timeout(&self) -> Duration {

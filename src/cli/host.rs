@@ -20,6 +20,7 @@ use sd_notify::NotifyState;
 
 use super::{
     component_cache::{CacheArguments, compiler},
+    egress::EgressArguments,
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -75,6 +76,8 @@ pub(super) struct HostArguments {
     gpu: GpuArguments,
     #[command(flatten)]
     absent: AbsentArguments,
+    #[command(flatten)]
+    egress: EgressArguments,
     #[command(flatten)]
     registry: RegistryArguments,
     /// Time that requests under way are given when the host is told to stop.
@@ -179,6 +182,7 @@ async fn start(
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())
+        .with_egress(arguments.egress.options())
         .with_compiler_program(compiler().map_err(HostError::Program)?);
     if let Some(directory) = arguments.cache.directory().filter(|_| !arguments.no_component_cache) {
         host = host.with_component_cache(directory);

@@ -20,6 +20,7 @@ pub mod process;
 pub mod programs;
 pub mod registry;
 pub mod stores;
+pub mod upstream;
 
 use std::{
     future::Future,
