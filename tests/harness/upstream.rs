@@ -168,9 +168,10 @@ impl Upstream {
         self.state.seen().requests.clone()
     }
 
-    /// The first body that `/slurp` has done with: how many bytes came, and whether it ended as it should.
-    pub async fn slurped(&self) -> (usize, bool) {
-        eventually("a body", async || self.state.seen().slurped.first().copied()).await
+    /// The bodies that `/slurp` has done with, once there are so many: how many bytes came, and whether each ended as it
+    /// should.
+    pub async fn slurped(&self, count: usize) -> Vec<(usize, bool)> {
+        eventually("bodies", async || Some(self.state.seen().slurped.clone()).filter(|all| all.len() >= count)).await
     }
 
     /// What the kernel took of a head without end.

@@ -29,7 +29,9 @@ pub fn gateway(namespace: &str, upstreams: &[&Upstream]) -> String {
 
 /// A host whose components may reach it.
 pub fn options() -> Options {
-    Options::default().switch("--allow-host-loopback").flag("--log-level", "debug")
+    let options =
+        Options::default().switch("--allow-host-loopback").flag("--log-level", "info,roadstead_runtime=debug");
+    options.flag("--trusted-proxies", "127.0.0.1").flag("--limit", "body_bytes_max=100000000")
 }
 
 /// The path on which the probe sends a request to `upstream`.
@@ -142,10 +144,8 @@ async fn large_bodies_take_little_memory() {
         let before = host.resident_bytes();
         let pieces = (0..BODY_BYTES / 65_536).map(|_| Bytes::from(vec![b'u'; 65_536]));
         let up = client.post(&out("/out", scheme, upstream, "/slurp&method=POST&body=1"));
-        let up = up.header("x-limit", "").stream(futures::stream::iter(pieces)).send().await;
-        let up = (up.status.as_u16(), up.text());
-        // The ingress has a bound of its own for request bodies.
-        assert!(up == (200, format!("{BODY_BYTES} bytes")) || up.0 == 413, "{up:?}");
+        let up = up.stream(futures::stream::iter(pieces)).send().await;
+        assert_eq!(up.text(), format!("{BODY_BYTES} bytes"));
         let mut down = client.get(&out("/out", scheme, upstream, "/endless")).open().await;
         let mut read = 0;
         while read < BODY_BYTES {
@@ -180,11 +180,8 @@ async fn what_is_not_allowed_is_not_even_connected_to() {
         (format!("scheme=ftp&authority=localhost:{port}"), "ErrorCode::HttpProtocolError"),
         (format!("authority=localhost:{port}&path=http://evil.test/"), "path refused"),
         (format!("authority=localhost:{port}%2F..%2F"), "authority refused"),
-        (format!("authority=localhost:{port}&path=/{}", "p".repeat(16_000)), ""),
     ] {
-        if !code.is_empty() {
-            assert_eq!(ask(&format!("/out?{query}")).await, (502, code.to_owned()), "{query}");
-        }
+        assert_eq!(ask(&format!("/out?{query}")).await, (502, code.to_owned()), "{query}");
     }
     for header in ["host", "connection", "transfer-encoding", "upgrade", "te"] {
         let path = out("/out", "http", &allowed, "/hello");
@@ -200,21 +197,17 @@ async fn the_hosts_own_address_is_closed_unless_it_was_opened() {
     let upstream = Upstream::plain().await;
     let prohibited = (502, "ErrorCode::DestinationIpProhibited".to_owned());
     let answered = (200, "hello".to_owned());
-    for (options, outcome) in [
-        (Options::default(), &prohibited),
-        (Options::default().flag("--allow-egress-cidr", "10.0.0.0/8,0.0.0.0/0"), &prohibited),
-        (Options::default().flag("--allow-egress-cidr", "127.0.0.0/8"), &answered),
-        (options(), &answered),
+    for (options, outcome, warned) in [
+        (Options::default(), &prohibited, true),
+        (Options::default().flag("--allow-egress-cidr", "10.0.0.0/8,0.0.0.0/0,::/0"), &prohibited, true),
+        (Options::default().flag("--allow-egress-cidr", "127.0.0.0/8,::1"), &answered, true),
+        (options(), &answered, false),
     ] {
         let host = Host::start_with(&gateway("a", &[&upstream]), options);
         let answer = host.client("a.test").get(&out("/out", "http", &upstream, "/hello")).send().await;
         assert_eq!((answer.status.as_u16(), answer.text()), *outcome);
         let warnings = host.workload("gateway").await["warnings"].to_string();
-        assert_eq!(
-            warnings.contains("--allow-host-loopback"),
-            outcome == &prohibited || !warnings.contains("[]"),
-            "{warnings}"
-        );
+        assert_eq!(warnings.contains("--allow-host-loopback"), warned, "{warnings}");
     }
 }
 

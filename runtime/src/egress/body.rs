@@ -20,7 +20,7 @@ use super::{EgressError, metrics::Record, pool::Lease};
 
 /// Empty pieces that are looked at in a row. They are left out: behind an HTTP/2 connection they would pile up
 /// (GHSA-f8mm-ggr3-89wh).
-const EMPTY_IN_A_ROW_MAX: usize = 32;
+pub(super) const EMPTY_IN_A_ROW_MAX: usize = 32;
 
 /// Tells a body that the call that wrote it is over.
 #[derive(Debug, Clone, Default)]

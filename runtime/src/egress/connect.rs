@@ -49,6 +49,9 @@ pub(super) async fn connect(
     place: Place,
     by: Instant,
 ) -> Result<Sender, EgressError> {
+    if by <= Instant::now() {
+        return Err(EgressError::ConnectTimeout);
+    }
     let addresses = addresses(&egress, &key, by).await?;
     let socket = dial(&addresses, key.target.port(), by).await?;
     let _ = socket.set_nodelay(true);

@@ -93,11 +93,17 @@ impl ComponentEgress {
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(EgressError::Upgrade);
                 }
+                Ok(response) if head_bytes(&response) > self.workload.pool.bounds().head_bytes_max => {
+                    return Err(EgressError::HeadTooLarge(self.workload.pool.bounds().head_bytes_max));
+                }
                 Ok(response) => {
                     let between_bytes = options.between_bytes_timeout;
                     return Ok((response, lease, Patience { deadline: call.deadline, between_bytes }));
                 }
-                Err(Unsent { body: Some(unsent), .. }) if retries => body = unsent,
+                Err(Unsent { body: Some(unsent), .. }) if retries => {
+                    lease.discard();
+                    body = unsent;
+                }
                 Err(Unsent { error, .. }) => return Err(error),
             }
         }
@@ -155,6 +161,14 @@ impl ComponentEgress {
         );
     }
 }
+
+/// The size of the fields of a head. While it comes, hyper bounds what it reads of it, which may be the double.
+fn head_bytes(response: &Response<Incoming>) -> usize {
+    response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
+}
+
+/// What a field has beside its name and value: a colon, a space, and the end of its line.
+const FIELD_BYTES: usize = 4;
 
 /// A request that has no response, and its body where nothing of it was sent.
 struct Unsent {

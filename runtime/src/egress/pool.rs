@@ -296,6 +296,15 @@ impl Lease {
         self.is_new
     }
 
+    /// The connection takes no more: nobody is to get it again.
+    pub(super) fn discard(self) {
+        let mut state = self.pool.state();
+        let found = state.entries.iter().position(|entry| entry.id == self.id);
+        let discarded = found.map(|at| state.entries.remove(at));
+        drop(state);
+        drop(discarded);
+    }
+
     /// The response was read whole: the connection is there for a next request.
     pub(super) fn give_back(mut self) {
         let Some(Sender::Http1(mut sender, task)) = self.sender.take_if(|sender| matches!(sender, Sender::Http1(..)))

@@ -48,7 +48,7 @@ impl Head {
             _ => return Err(EgressError::Path),
         };
         let target = Target::new(scheme, uri.authority().map_or("", |authority| authority.as_str()))?;
-        let path = path_of(&uri, limits.target_bytes_max)?;
+        let path = path_of(uri.path_and_query(), limits.target_bytes_max)?;
         // It is written anew from what was checked.
         headers.remove(header::HOST);
         if headers.len() as u64 > limits.header_count_max {
@@ -83,13 +83,13 @@ impl Head {
 }
 
 /// The path and query, which begin with a slash: a target such as `http://other/` would name a host of its own.
-fn path_of(uri: &Uri, bytes_max: u64) -> Result<PathAndQuery, EgressError> {
-    let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
+fn path_of(found: Option<&PathAndQuery>, bytes_max: u64) -> Result<PathAndQuery, EgressError> {
+    let text = found.map_or("", PathAndQuery::as_str);
     if text.len() as u64 > bytes_max {
         return Err(EgressError::PathTooLong(bytes_max));
     }
     let whole = match text.bytes().next() {
-        Some(b'/') => return uri.path_and_query().cloned().ok_or(EgressError::Path),
+        Some(b'/') => return found.cloned().ok_or(EgressError::Path),
         None | Some(b'?') => format!("/{text}"),
         Some(_) => return Err(EgressError::Path),
     };
@@ -123,19 +123,17 @@ mod tests {
     /// GHSA-5qpp-g3j2-8frx: a target that is a whole URL would go out as it is, and name another host.
     #[test]
     fn a_target_names_no_host() {
-        for path in ["http://evil.test/", "evil.test/x", "*", "x", "@evil.test/"] {
+        for path in ["http://evil.test/", "evil.test/x", "*", "x", "@evil.test/", ":80/"] {
             let uri = Uri::builder().scheme("http").authority("a.test").path_and_query(path).build();
-            let Ok(uri) = uri else { continue };
-            let path = uri.path().to_owned();
-            let head = read(|request| request.uri(uri));
-            match head {
-                Err(EgressError::Path) => {}
-                other => panic!("{path}: {other:?}"),
+            // Newer versions of the library refuse most of them by themselves.
+            if let Ok(uri) = uri {
+                assert!(matches!(read(|request| request.uri(uri)), Err(EgressError::Path)), "{path}");
+            }
+            if let Ok(found) = PathAndQuery::try_from(path) {
+                assert!(matches!(path_of(Some(&found), 100), Err(EgressError::Path)), "{path}");
             }
         }
-        let uri =
-            Uri::builder().scheme("http").authority("a.test").path_and_query("http://evil.test/").build().unwrap();
-        assert!(matches!(read(|request| request.uri(uri)), Err(EgressError::Path)));
+        assert!(matches!(path_of(Some(&PathAndQuery::from_static("*")), 100), Err(EgressError::Path)));
         // This is a path, however it looks, since the host is said elsewhere.
         let request =
             read(|request| request.uri("http://a.test//evil.test/x?y#z")).unwrap().request(false, ()).unwrap();

@@ -136,7 +136,7 @@ async fn ask(component: &Arc<ComponentEgress>, url: &str) -> Result<String, &'st
 /// What becomes of a target before anything is dialled: the first address that would be, or why there is none.
 async fn judge(component: &ComponentEgress, scheme: &str, authority: &str) -> Result<String, &'static str> {
     let uri = http::Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
-    let parts = Request::builder().uri(uri.map_err(|_| "no-uri")?).body(()).unwrap().into_parts().0;
+    let parts = Request::builder().uri(uri.map_err(|_| "bad-target")?).body(()).unwrap().into_parts().0;
     let head = Head::read(parts, &component.workload.host.limits, &call().trace).map_err(|error| error.kind())?;
     let key = component.permit(head.target).map_err(|error| error.kind())?;
     let by = tokio::time::Instant::now() + PATIENCE;
@@ -173,7 +173,7 @@ async fn no_target_finds_a_hole() {
         (some, "http", "b.test", DENIED),
         (some, "http", "xb.test", DENIED),
         (some, "http", ".b.test", BAD),
-        (some, "http", "*.b.test", Err("no-uri")),
+        (some, "http", "*.b.test", BAD),
         (some, "http", "x.b.test.", PUBLIC),
         (some, "http", "x.b.test..", BAD),
         (&["*.2.3.4"], "http", "1.2.3.4", DENIED),
@@ -250,8 +250,8 @@ async fn no_target_finds_a_hole() {
         (all, "http", "[fd00:ec2::254]", PROHIBITED),
         (all, "http", "[fc00::1]", PROHIBITED),
         (all, "http", "[fe80::1]", PROHIBITED),
-        (all, "http", "[fe80::1%25eth0]", Err("no-uri")),
-        (all, "http", "[fe80::1%eth0]", Err("no-uri")),
+        (all, "http", "[fe80::1%25eth0]", BAD),
+        (all, "http", "[fe80::1%eth0]", BAD),
         (all, "http", "[ff02::1]", PROHIBITED),
         (all, "http", "[2001:db8::1]", PROHIBITED),
         (all, "http", "::1", BAD),
@@ -446,7 +446,8 @@ async fn a_request_waits_for_a_connection_and_no_longer_than_it_may() {
     // One that is in use is not.
     let held = send(&component, &one.url("127.0.0.1")).await.unwrap();
     assert_eq!(ask(&component, &two.url("127.0.0.1")).await, Err("no-connection"));
-    let (waits, _) = tokio::join!(ask(&component, &two.url("127.0.0.1")), async {
+    let url = two.url("127.0.0.1");
+    let (waits, _) = tokio::join!(ask(&component, &url), async {
         tokio::task::yield_now().await;
         held.into_body().collect().await.unwrap()
     });
@@ -601,6 +602,20 @@ async fn a_body_ends_with_its_call() {
     }
 }
 
+/// GHSA-f8mm-ggr3-89wh: behind an HTTP/2 connection they would pile up.
+#[tokio::test]
+async fn empty_pieces_are_left_out() {
+    use super::body::{EMPTY_IN_A_ROW_MAX, Ended, OutgoingBody};
+    let empty = (0..2 * EMPTY_IN_A_ROW_MAX).map(|_| Ok(Frame::data(Bytes::new())));
+    let pieces = empty.chain([Ok(Frame::data(Bytes::from_static(b"x")))]);
+    let mut body =
+        OutgoingBody::new(StreamBody::new(futures::stream::iter(pieces)).boxed_unsync(), Ended::default(), None);
+    // So many at once, then others have their turn.
+    assert!(futures::poll!(body.frame()).is_pending());
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
+    assert!(body.frame().await.is_none());
+}
+
 #[tokio::test]
 async fn options_bound_each_part() {
     let silent = Server::start((Ipv4Addr::LOCALHOST, 0), "").await;
@@ -617,6 +632,19 @@ async fn options_bound_each_part() {
     let answered = of_call.send(request(&stalls.url("127.0.0.1")), Some(between)).await.unwrap();
     let broken = answered.into_body().collect().await.err();
     assert!(matches!(broken, Some(wasmtime_wasi_http::Error::ConnectionReadTimeout)), "{broken:?}");
+    // A time of zero is over at once (GHSA-w4qr-p94g-mjhv: the engine's own client panicked).
+    let zero = Some(Duration::ZERO);
+    for (options, kind) in [
+        (RequestOptions { connect_timeout: zero, ..RequestOptions::default() }, "connection-timeout"),
+        (RequestOptions { first_byte_timeout: zero, ..RequestOptions::default() }, "response-timeout"),
+    ] {
+        let other = component_of(&component, "zero", &[&format!("*:{}", silent.address.port())]).await;
+        let sent = other.begin(&call()).send(request(&silent.url("127.0.0.1")), Some(options)).await;
+        assert_eq!(sent.err().map(|error| error.kind()), Some(kind));
+    }
+    let between = RequestOptions { between_bytes_timeout: zero, ..RequestOptions::default() };
+    let answered = component.begin(&call()).send(request(&stalls.url("127.0.0.1")), Some(between)).await.unwrap();
+    assert!(answered.into_body().collect().await.is_err());
     // The call's own end bounds all of them.
     let brief = Call::new(Duration::from_millis(100));
     let sent = component.begin(&brief).send(request(&silent.url("127.0.0.1")), None).await;
