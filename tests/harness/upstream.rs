@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -42,7 +42,6 @@ pub struct Upstream {
 /// One request, as it came.
 #[derive(Clone, Debug)]
 pub struct Got {
-    pub method: Method,
     pub target: String,
     pub version: Version,
     pub headers: HeaderMap,
@@ -125,6 +124,8 @@ impl Upstream {
                 state.seen().connections += 1;
                 let state = state.clone();
                 tokio::spawn(async move {
+                    // Nobody's answer comes before the question.
+                    let _ = socket.read(&mut [0; 1_024]).await;
                     let mut line = b"HTTP/1.1 200 OK\r\n".to_vec();
                     while socket.write_all(&line).await.is_ok() {
                         state.seen().bytes_sent += line.len();
@@ -205,7 +206,6 @@ impl State {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         self.seen().requests.push(Got {
-            method: request.method().clone(),
             target: request.uri().to_string(),
             version: request.version(),
             headers: request.headers().clone(),
@@ -233,6 +233,10 @@ impl State {
             "/redirect" => {
                 let response = Response::builder().status(302).header("location", "http://169.254.169.254/");
                 response.body(whole("")).unwrap()
+            }
+            // Over HTTP/2 the server would send the body.
+            _ if request.method() == Method::HEAD => {
+                Response::builder().header("content-length", "5").body(whole("")).unwrap()
             }
             _ => Response::new(whole("hello")),
         }
