@@ -13,8 +13,6 @@ mod metrics;
 mod pool;
 mod request;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -274,3 +272,6 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, EgressSetupError> {
         false => Ok(roots),
     }
 }
+
+#[cfg(test)]
+mod tests;

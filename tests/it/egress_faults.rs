@@ -115,7 +115,7 @@ async fn connections_are_kept_for_so_long() {
     host.wait_for_metric("roadstead_outgoing_connections", &[], 0.0).await;
 }
 
-/// A connection of HTTP/2 carries `STREAMS_MAX` requests at a time, which are 100.
+/// A connection of HTTP/2 carries `pool::STREAMS_MAX` requests at a time, which are 100.
 #[tokio::test]
 async fn requests_share_a_connection_of_http2() {
     let (host, upstreams) = of_each_kind().await;
