@@ -22,6 +22,9 @@ pub enum AllowedHostError {
     Port,
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It would let nothing through.
+    #[error(transparent)]
+    Target(#[from] TargetError),
 }
 
 impl FromStr for AllowedHost {
@@ -46,7 +49,11 @@ impl FromStr for AllowedHost {
             Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
         };
         let port = port.map(read_port).transpose()?;
-        Ok(Self { scheme, host: host.parse()?, port })
+        let host: HostPattern = host.parse()?;
+        if let HostPattern::Exact(exact) = &host {
+            Target::new(TargetScheme::Http, exact.as_str())?;
+        }
+        Ok(Self { scheme, host, port })
     }
 }
 
@@ -113,5 +120,8 @@ mod tests {
         assert_eq!(error(""), Some(AllowedHostError::Host(HostError::Empty)));
         assert_eq!(error("a.*"), Some(AllowedHostError::Host(HostError::Wildcard)));
         assert!(error("::1").is_some());
+        for text in ["127.1", "0x7f.0.0.1", "http://0177.0.0.1:80"] {
+            assert_eq!(error(text), Some(AllowedHostError::Target(TargetError::Number)), "{text}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
-use super::{EgressError, metrics::Record, pool::Lease};
+use super::{EgressError, exchange::Note, metrics::Record, pool::Lease};
 
 /// Empty pieces that are looked at in a row. They are left out: behind an HTTP/2 connection they would pile up
 /// (GHSA-f8mm-ggr3-89wh).
@@ -112,19 +112,13 @@ pub(super) struct IncomingBody {
     record: Record,
     patience: Patience,
     alarm: Pin<Box<Sleep>>,
-    head_bytes_max: usize,
+    note: Note,
 }
 
 impl IncomingBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        lease: Lease,
-        record: Record,
-        patience: Patience,
-        head_bytes_max: usize,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, lease: Lease, record: Record, patience: Patience, note: Note) -> Self {
         let alarm = Box::pin(tokio::time::sleep_until(patience.next()));
-        let mut body = Self { incoming: Some(incoming), lease: Some(lease), record, patience, alarm, head_bytes_max };
+        let mut body = Self { incoming: Some(incoming), lease: Some(lease), record, patience, alarm, note };
         if body.incoming.as_ref().is_some_and(Body::is_end_stream) {
             body.complete();
         }
@@ -143,6 +137,7 @@ impl IncomingBody {
         self.incoming = None;
         self.lease = None;
         self.record.failed(&error);
+        self.note.failed(&error);
         error.into()
     }
 }
@@ -167,7 +162,7 @@ impl Body for IncomingBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = EgressError::of_hyper(&error, this.head_bytes_max);
+                let error = EgressError::of_hyper(&error, this.note.head_bytes_max());
                 Poll::Ready(Some(Err(this.fail(error))))
             }
             Poll::Ready(None) => {

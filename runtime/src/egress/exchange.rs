@@ -1,10 +1,11 @@
 //! One request and its response, from the guest's words to the last byte. Dropped, it is over: nobody goes on with it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use roadstead_config::Target;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{RequestOptions, WasiBody};
@@ -17,7 +18,7 @@ use super::{
     pool::{Key, Lease, Sender, Taken},
     request::Head,
 };
-use crate::Call;
+use crate::{Call, TraceId};
 
 /// Kept connections that a request tries, of which the server closed each just then, before one is made for it.
 const RETRIES_MAX: usize = 3;
@@ -42,20 +43,21 @@ impl CallEgress {
                 let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
                 let head = Head::read(parts, &component.workload.host.limits, &call.trace)?;
                 let body = OutgoingBody::new(body, ended, declared);
-                let shown = head.target.to_string();
-                let answered = component.exchange(head, body, options.unwrap_or_default(), &call).await;
-                if let Err(error) = &answered {
-                    component.note(&shown, error, &call);
+                let note =
+                    Note { component: component.clone(), target: head.target.clone(), trace: call.trace.trace_id() };
+                match component.exchange(head, body, options.unwrap_or_default(), &call).await {
+                    Ok((response, lease, patience)) => Ok((response, lease, patience, note)),
+                    Err(error) => {
+                        note.failed(&error);
+                        Err(error)
+                    }
                 }
-                answered
             };
             match exchange.await {
-                Ok((response, lease, patience)) => {
+                Ok((response, lease, patience, note)) => {
                     record.answered();
-                    let head_bytes_max = component.workload.pool.bounds().head_bytes_max;
-                    Ok(response.map(|incoming| {
-                        IncomingBody::new(incoming, lease, record, patience, head_bytes_max).boxed_unsync()
-                    }))
+                    Ok(response
+                        .map(|incoming| IncomingBody::new(incoming, lease, record, patience, note).boxed_unsync()))
                 }
                 Err(error) => {
                     record.failed(&error);
@@ -63,6 +65,33 @@ impl CallEgress {
                 }
             }
         }
+    }
+}
+
+/// What the log is told of a request: whom it was to and whose it was, nothing else.
+pub(super) struct Note {
+    component: Arc<ComponentEgress>,
+    target: Target,
+    trace: TraceId,
+}
+
+impl Note {
+    pub(super) fn failed(&self, error: &EgressError) {
+        let id = &self.component.workload.id;
+        tracing::debug!(
+            namespace = %id.namespace,
+            workload = %id.name,
+            component = %self.component.name,
+            trace_id = %self.trace,
+            target = %self.target,
+            kind = error.kind(),
+            error = %crate::host::error_text(error),
+            "an outgoing request failed"
+        );
+    }
+
+    pub(super) fn head_bytes_max(&self) -> usize {
+        self.component.workload.pool.bounds().head_bytes_max
     }
 }
 
@@ -89,7 +118,12 @@ impl ComponentEgress {
             let mut lease = self.connected(taken, &key, within(Some(connect_time))).await?;
             let retries = attempt < RETRIES_MAX && !lease.is_new();
             let sent = timeout_at(within(options.first_byte_timeout), self.send_over(&mut lease, &head, body));
-            match sent.await.map_err(|_| EgressError::ResponseTimeout)? {
+            let Ok(sent) = sent.await else {
+                // It may be dead: the next request is to make another.
+                lease.discard();
+                return Err(EgressError::ResponseTimeout);
+            };
+            match sent {
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(EgressError::Upgrade);
                 }
@@ -144,21 +178,6 @@ impl ComponentEgress {
             }
             None => Err(Unsent { body: None, error: EgressError::Terminated }),
         }
-    }
-
-    /// Tells the log of a failure: whom it was to, and nothing else of the request.
-    fn note(&self, target: &str, error: &EgressError, call: &Call) {
-        let id = &self.workload.id;
-        tracing::debug!(
-            namespace = %id.namespace,
-            workload = %id.name,
-            component = %self.name,
-            trace_id = %call.trace.trace_id(),
-            target,
-            kind = error.kind(),
-            error = %crate::host::error_text(error),
-            "an outgoing request failed"
-        );
     }
 }
 

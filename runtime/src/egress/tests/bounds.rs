@@ -244,3 +244,15 @@ async fn options_bound_each_part() {
     let answered = component.begin(&brief.narrowed(Duration::ZERO)).send(request(&stalls.url("127.0.0.1")), None).await;
     assert!(answered.is_err());
 }
+
+/// Heads that are none yet (1xx) may come without end: they are read and forgotten, until the time is over.
+#[tokio::test]
+async fn interim_responses_do_not_go_on_for_ever() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(10_000);
+    let server = Server::start((Ipv4Addr::LOCALHOST, 0), &answer).await;
+    let setup = Setup { networks: vec!["127.0.0.1"], ..Setup::default() };
+    let component = setup.component(&[&format!("*:{}", server.address.port())], &[]).await;
+    let options = RequestOptions { first_byte_timeout: Some(Duration::from_millis(500)), ..RequestOptions::default() };
+    let sent = component.begin(&call()).send(request(&server.url("127.0.0.1")), Some(options)).await;
+    assert_eq!(sent.err().map(|error| error.kind()), Some("response-timeout"));
+}
