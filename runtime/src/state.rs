@@ -84,6 +84,8 @@ impl InstanceState {
     pub(crate) fn end_call(&mut self) {
         self.output.iter().for_each(LogStream::end_line);
         self.log.end();
+        // What a guest has not sent whole by now breaks off.
+        self.hooks.egress = None;
         self.call_state.clear();
     }
 

@@ -38,11 +38,18 @@ pub enum AddressClass {
 }
 
 impl AddressClass {
-    /// The class of `address`. An IPv4 address inside an IPv6 one (mapped, NAT64, 6to4, ISATAP) has its own class.
+    /// The class of `address`. One that leads to an IPv4 address (mapped, NAT64, 6to4) has the class of that; one that
+    /// may do so (ISATAP, the old compatible and the translated form) has the worse class of the two.
     pub fn of(address: IpAddr) -> Self {
-        match reached(address) {
-            IpAddr::V4(address) => of_v4(address),
-            IpAddr::V6(address) => of_v6(address),
+        let address = match reached(address) {
+            IpAddr::V4(address) => return of_v4(address),
+            IpAddr::V6(address) => address,
+        };
+        let inner = hinted(address).map_or(Self::Public, of_v4);
+        match of_v6(address) {
+            own @ (Self::Loopback | Self::Metadata | Self::Unspecified | Self::Multicast) => own,
+            own if inner == Self::Public => own,
+            _ => inner,
         }
     }
 
@@ -130,21 +137,30 @@ fn of_v6(address: Ipv6Addr) -> AddressClass {
     }
 }
 
-/// The address that a packet for `address` reaches in the end, as far as the address itself says it: NAT64 (RFC 6052),
-/// 6to4 (RFC 3056), ISATAP (RFC 5214), mapped and the old compatible form.
+/// The address that a packet for `address` reaches in the end: that inside a mapped one, NAT64 (RFC 6052) and 6to4
+/// (RFC 3056).
 fn reached(address: IpAddr) -> IpAddr {
     let IpAddr::V6(of_six) = address.to_canonical() else { return address.to_canonical() };
-    let inner = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
     match of_six.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => inner(high, low),
-        [0x2002, high, low, ..] => inner(high, low),
-        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => inner(high, low),
-        [0, 0, 0, 0, 0 | 0xffff, 0, high, low] if high != 0 || low > 1 => inner(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => IpAddr::V4(joined(high, low)),
+        [0x2002, high, low, ..] => IpAddr::V4(joined(high, low)),
         _ => IpAddr::V6(of_six),
     }
+}
+
+/// The address that a packet for `address` may reach where the network still knows such forms: ISATAP (RFC 5214), whose
+/// first half is any network's, and the compatible and translated forms (RFC 4291, RFC 2765).
+fn hinted(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    match address.segments() {
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => Some(joined(high, low)),
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low] if high != 0 || low > 1 => Some(joined(high, low)),
+        _ => None,
+    }
+}
+
+fn joined(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
 }
 
 /// An address that may not be dialled.
@@ -211,7 +227,7 @@ mod tests {
         for (class, addresses) in [
             (
                 AddressClass::Public,
-                "1.1.1.1 100.128.0.1 172.32.0.1 192.0.1.1 198.20.0.1 223.255.255.255 2606:50c0::1 2001:4860::8888 64:ff9b::101:101 ::ffff:1.1.1.1 2002:101:101::1",
+                "1.1.1.1 100.128.0.1 172.32.0.1 192.0.1.1 198.20.0.1 223.255.255.255 2606:50c0::1 2001:4860::8888 2606:50c0::5efe:101:101 64:ff9b::101:101 ::ffff:1.1.1.1 2002:101:101::1",
             ),
             (
                 AddressClass::Loopback,
@@ -219,10 +235,10 @@ mod tests {
             ),
             (
                 AddressClass::Private,
-                "10.0.0.1 172.16.0.1 172.31.255.255 192.168.0.1 fc00::1 fd12::1 fec0::1 ::ffff:10.0.0.1 64:ff9b::a00:1 2002:a00:1::1",
+                "10.0.0.1 172.16.0.1 172.31.255.255 192.168.0.1 fc00::1 fd12::1 fec0::1 fd00::5efe:101:101 fd00::200:5efe:808:808 ::ffff:10.0.0.1 64:ff9b::a00:1 2002:a00:1::1",
             ),
             (AddressClass::Shared, "100.64.0.1 100.127.255.255 ::ffff:100.64.0.1"),
-            (AddressClass::LinkLocal, "169.254.0.1 fe80::1 febf::1 64:ff9b::a9fe:1"),
+            (AddressClass::LinkLocal, "169.254.0.1 fe80::1 fe80::5efe:101:101 febf::1 64:ff9b::a9fe:1"),
             (
                 AddressClass::Metadata,
                 "169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 fd20:ce::254 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::",
@@ -230,10 +246,10 @@ mod tests {
             (AddressClass::Documentation, "192.0.2.1 198.51.100.1 203.0.113.1 2001:db8::1 3fff::1"),
             (
                 AddressClass::Reserved,
-                "192.0.0.1 192.88.99.1 198.18.0.1 198.19.255.255 240.0.0.1 255.255.255.254 2001::1 2001:10::1 100::1 64:ff9b:1::1 4000::1 5f00::1",
+                "192.0.0.1 192.88.99.1 198.18.0.1 198.19.255.255 240.0.0.1 255.255.255.254 2001::1 2001:10::1 100::1 ::1.1.1.1 ::ffff:0:1.1.1.1 64:ff9b:1::1 4000::1 5f00::1",
             ),
             (AddressClass::Unspecified, "0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0"),
-            (AddressClass::Multicast, "224.0.0.1 239.255.255.255 ff02::1"),
+            (AddressClass::Multicast, "224.0.0.1 239.255.255.255 ff02::1 ff02::5efe:a00:1"),
             (AddressClass::Broadcast, "255.255.255.255 ::ffff:255.255.255.255"),
         ] {
             for address in addresses.split(' ') {
