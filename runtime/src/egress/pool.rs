@@ -157,7 +157,7 @@ impl Pool {
             if let Some(lease) = self.find(key) {
                 return Taken::Connection(lease);
             }
-            self.close_one();
+            self.close_one(key);
             tokio::select! {
                 permit = self.places.clone().acquire_owned() => {
                     if let Ok(permit) = permit {
@@ -196,10 +196,11 @@ impl Pool {
         Some(Lease { pool: self.clone(), id, key: key.clone(), sender: Some(sender), is_new: false })
     }
 
-    /// Closes the connection that has had nothing to do for longest.
-    fn close_one(&self) {
+    /// Closes the connection that has had nothing to do for longest, so that there is a place for one to `key`. What has
+    /// come back meanwhile for that very target stays: who waits is told of it.
+    fn close_one(&self, key: &Key) {
         let mut state = self.state();
-        let idle = state.entries.iter().enumerate().filter(|(_, entry)| entry.active == 0);
+        let idle = state.entries.iter().enumerate().filter(|(_, entry)| entry.active == 0 && entry.key != *key);
         let longest = idle.min_by_key(|(_, entry)| entry.since).map(|(at, _)| at);
         let closed = longest.map(|at| state.entries.remove(at));
         drop(state);
