@@ -5,12 +5,16 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use tokio::time::Instant;
 
 use super::EgressError;
 use crate::{OwnedSeries, Series, SeriesByOwner, WorkloadId};
 
+/// The outcome of a request whose response was read whole.
+const OK: &str = "ok";
 const WORKLOAD: [&str; 2] = ["namespace", "workload"];
 /// Upper bounds of the times until a response, in seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0, 60.0];
@@ -59,7 +63,9 @@ impl EgressMetrics {
     pub(super) fn of(&self, workload: &WorkloadId) -> EgressSeries {
         self.workloads.of(workload.clone(), || {
             let labels = [workload.namespace.as_str(), workload.name.as_str()];
+            let [namespace, workload] = labels;
             WorkloadMetrics {
+                ok: self.requests.with_label_values(&[namespace, workload, OK]),
                 duration: self.duration.with_label_values(&labels),
                 connections: self.connections.with_label_values(&labels),
                 waiting: self.waiting.with_label_values(&labels),
@@ -75,6 +81,7 @@ impl EgressMetrics {
 pub(super) type EgressSeries = OwnedSeries<WorkloadId, WorkloadMetrics>;
 
 pub(super) struct WorkloadMetrics {
+    ok: IntCounter,
     duration: Histogram,
     pub(super) connections: IntGauge,
     pub(super) waiting: IntGauge,
@@ -85,6 +92,9 @@ pub(super) struct WorkloadMetrics {
 
 impl WorkloadMetrics {
     fn count(&self, outcome: &'static str) {
+        if outcome == OK {
+            return self.ok.inc();
+        }
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(outcome);
         let [namespace, workload] = &self.labels;
         self.families.requests.with_label_values(&[namespace, workload, outcome]).inc();
@@ -99,6 +109,7 @@ impl Series for WorkloadMetrics {
         let _ = all.duration.remove_label_values(&labels);
         let _ = all.connections.remove_label_values(&labels);
         let _ = all.waiting.remove_label_values(&labels);
+        let _ = all.requests.remove_label_values(&[namespace, workload, OK]);
         for outcome in self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let _ = all.requests.remove_label_values(&[namespace, workload, outcome]);
         }
@@ -126,7 +137,7 @@ impl Record {
 
     /// The response was read whole.
     pub(super) fn complete(&mut self) {
-        self.outcome = "ok";
+        self.outcome = OK;
     }
 
     pub(super) fn failed(&mut self, error: &EgressError) {
