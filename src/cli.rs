@@ -3,6 +3,7 @@
 mod compile;
 mod compile_child;
 mod component_cache;
+mod egress;
 mod gpu;
 mod health;
 mod host;

@@ -35,6 +35,11 @@ pub mod compile {
     };
 }
 
+/// Outgoing HTTP of components: what an operator opens, and what resolves names.
+pub mod egress {
+    pub use roadstead_runtime::egress::{EgressOptions, EgressSetupError, Resolve, SystemResolver};
+}
+
 /// Capabilities of a host, and what one needs to write another.
 pub mod plugin {
     pub use roadstead_runtime::plugin::{

@@ -28,6 +28,7 @@ pub mod subject;
 pub use diagnostic::Diagnostic;
 pub use digest::{DigestError, Sha256Digest};
 pub use duration::parse_duration;
+pub use egress::{AddressClass, EgressNetworks, ProhibitedAddress, Target, TargetError, TargetHost, TargetScheme};
 pub use http::{HostName, HostPattern, PathMatch, PathMatchKind, RoutePath};
 pub use image::{ImageError, ImageReference, OciReference, PullPolicy};
 pub use interface::{InterfaceName, InterfaceVersion, PackageName};

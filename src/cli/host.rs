@@ -21,6 +21,7 @@ use sd_notify::NotifyState;
 
 use super::{
     component_cache::{HostCacheArguments, compiler},
+    egress::EgressArguments,
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -79,6 +80,8 @@ pub(super) struct HostArguments {
     stores: StoreArguments,
     #[command(flatten)]
     absent: AbsentArguments,
+    #[command(flatten)]
+    egress: EgressArguments,
     #[command(flatten)]
     registry: RegistryArguments,
     /// Time that requests under way are given when the host is told to stop.
@@ -182,6 +185,7 @@ async fn start(
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())
+        .with_egress(arguments.egress.options())
         .with_compiler_program(compiler().map_err(HostError::Program)?);
     host = arguments.cache.tell(host);
     if gpu.is_none() {

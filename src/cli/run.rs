@@ -17,6 +17,7 @@ use sd_notify::NotifyState;
 
 use super::{
     component_cache::{HostCacheArguments, compiler},
+    egress::EgressArguments,
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -70,6 +71,8 @@ pub(super) struct RunArguments {
     references: ReferenceArguments,
     #[command(flatten)]
     stores: StoreArguments,
+    #[command(flatten)]
+    egress: EgressArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -204,6 +207,7 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
         .map(secrets::explain)
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())
+        .with_egress(arguments.egress.options())
         .with_http_handler(http.clone());
     builder = match gpu {
         Some(gpu) => builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?,

@@ -21,6 +21,7 @@ pub mod programs;
 pub mod registry;
 pub mod secrets;
 pub mod stores;
+pub mod upstream;
 
 use std::{
     future::Future,

@@ -158,7 +158,7 @@ async fn what_has_no_effect_is_said() {
         "imagePullPolicy: Always",
         "imagePullSecret: {name: registry}",
         "maxConcurrency: 2",
-        "localResources: {allowedHosts: [example.com]}",
+        "localResources: {allowedHosts: [example.com], allowedHostLoopbackPorts: [5432]}",
     ];
     let manifest = worker("worker", "probe.work", &lines)
         .replace("\nspec:\n", "\nspec:\n  deployPolicy: Recreate\n  kubernetes: {service: {name: worker}}\n")
@@ -180,7 +180,7 @@ async fn what_has_no_effect_is_said() {
             "component probe-worker: imagePullPolicy has no effect: the image is a file",
             "component probe-worker: imagePullSecret has no effect: the image is a file",
             "component probe-worker: maxConcurrency has no effect: an instance has one call at a time",
-            "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
+            "component probe-worker: allowedHostLoopbackPorts has no effect: the host lets nobody reach it from within (--allow-host-loopback)",
         ])
     );
 }

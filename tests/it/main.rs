@@ -19,6 +19,8 @@ mod cli;
 mod clients;
 mod compiling;
 mod configuration;
+mod egress;
+mod egress_faults;
 mod embedding;
 mod embedding_examples;
 mod fairness;
