@@ -180,7 +180,7 @@ run_in() {
 # A host that runs from the image as it would by default, but for the ports, answers the example's request.
 try_image() {
     local container words attempt process
-    if ! [ -f "$example/components/api-gateway.wasm" ] || ! [ -f "$example/components/sar-processor.wasm" ]; then
+    if ! [ -f "$example/components/api-gateway-archive.wasm" ] || ! [ -f "$example/components/sar-processor-archive.wasm" ]; then
         say 'components of the example: cargo xtask guests (a few minutes)'
         (cd "$repository" && timeout 60m cargo xtask guests)
     fi

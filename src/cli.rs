@@ -3,6 +3,7 @@
 mod compile;
 mod compile_child;
 mod component_cache;
+mod egress;
 mod gpu;
 mod health;
 mod host;
@@ -16,6 +17,7 @@ mod process;
 mod proxies;
 mod registry;
 mod run;
+mod secrets;
 mod sockets;
 mod stores;
 mod telemetry;

@@ -35,6 +35,11 @@ pub mod compile {
     };
 }
 
+/// Outgoing HTTP of components: what an operator opens, and what resolves names.
+pub mod egress {
+    pub use roadstead_runtime::egress::{EgressOptions, EgressSetupError, Resolve, SystemResolver};
+}
+
 /// Capabilities of a host, and what one needs to write another.
 pub mod plugin {
     pub use roadstead_runtime::plugin::{
@@ -48,11 +53,17 @@ pub mod plugin {
     /// Connections to NATS for capabilities that store things.
     pub use roadstead_plugins::tenant_nats::NatsClients;
 
+    /// The folder of capabilities that store things on the host's own disk.
+    pub use roadstead_plugins::{
+        data_dir::{DataDir, DataDirError},
+        embedded::DiskError,
+    };
+
     /// `wasi:blobstore`.
     pub mod wasi_blobstore {
         pub use roadstead_plugins::wasi_blobstore::{
-            BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, InMemoryContainers, NatsBlobstore,
-            NatsContainers, ObjectInfo, ObjectPage,
+            BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, DiskContainers, InMemoryContainers,
+            NatsBlobstore, NatsContainers, ObjectInfo, ObjectPage,
         };
     }
 
@@ -64,8 +75,8 @@ pub mod plugin {
     /// `wasi:keyvalue`.
     pub mod wasi_keyvalue {
         pub use roadstead_plugins::wasi_keyvalue::{
-            Buckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError, NatsBuckets,
-            NatsKeyValue, Versioned,
+            Buckets, DiskBuckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError,
+            NatsBuckets, NatsKeyValue, Versioned,
         };
     }
 
@@ -79,6 +90,11 @@ pub mod plugin {
         pub use roadstead_plugins::wasmcloud_messaging::{
             ConnectError, Messaging, NatsMessaging, NatsServer, TenantSubjects, connect_nats, connect_scheduler,
         };
+    }
+
+    /// `wasmcloud:secrets`.
+    pub mod wasmcloud_secrets {
+        pub use roadstead_plugins::wasmcloud_secrets::{SecretBytes, SecretError, Secrets};
     }
 }
 

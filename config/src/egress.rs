@@ -1,8 +1,15 @@
-//! The text form of `allowedHosts[]`: `[scheme://]host[:port]`.
+//! Where components may send requests: the text form of `allowedHosts[]`, `[scheme://]host[:port]`, and what it lets
+//! through. No I/O: names are resolved, and connections made, elsewhere.
+
+mod address;
+mod target;
 
 use std::{fmt, str::FromStr};
 
-use crate::{http::HostError, manifest::AllowedHost};
+use crate::{http::HostError, http::HostPattern, manifest::AllowedHost};
+
+pub use address::{AddressClass, EgressNetworks, ProhibitedAddress};
+pub use target::{Target, TargetError, TargetHost, TargetScheme};
 
 /// Why a text is not an allowed host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +22,9 @@ pub enum AllowedHostError {
     Port,
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It would let nothing through.
+    #[error(transparent)]
+    Target(#[from] TargetError),
 }
 
 impl FromStr for AllowedHost {
@@ -39,7 +49,30 @@ impl FromStr for AllowedHost {
             Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
         };
         let port = port.map(read_port).transpose()?;
-        Ok(Self { scheme, host: host.parse()?, port })
+        let host: HostPattern = host.parse()?;
+        if let HostPattern::Exact(exact) = &host {
+            Target::new(TargetScheme::Http, exact.as_str())?;
+        }
+        Ok(Self { scheme, host, port })
+    }
+}
+
+impl AllowedHost {
+    /// Whether requests may go to `target`: the scheme, the host and the port all fit. Without a scheme both do, without
+    /// a port the scheme's own. A `*.suffix` is one of names: no address literal fits, nor the bare suffix.
+    pub fn allows(&self, target: &Target) -> bool {
+        let scheme_fits = self.scheme.as_deref().is_none_or(|scheme| scheme == target.scheme().as_str());
+        let port_fits = target.port() == self.port.unwrap_or_else(|| target.scheme().port());
+        let host = target.host();
+        let host_fits = match &self.host {
+            HostPattern::Any => true,
+            HostPattern::Exact(exact) => host.is(exact),
+            HostPattern::Suffix(suffix) => host.name().is_some_and(|name| {
+                let before = name.as_str().strip_suffix(suffix.as_str()).and_then(|rest| rest.strip_suffix('.'));
+                before.is_some_and(|labels| !labels.is_empty())
+            }),
+        };
+        scheme_fits && port_fits && host_fits
     }
 }
 
@@ -87,5 +120,8 @@ mod tests {
         assert_eq!(error(""), Some(AllowedHostError::Host(HostError::Empty)));
         assert_eq!(error("a.*"), Some(AllowedHostError::Host(HostError::Wildcard)));
         assert!(error("::1").is_some());
+        for text in ["127.1", "0x7f.0.0.1", "http://0177.0.0.1:80"] {
+            assert_eq!(error(text), Some(AllowedHostError::Target(TargetError::Number)), "{text}");
+        }
     }
 }

@@ -333,6 +333,18 @@ limits! {
     /// Time that one call of `wasi:keyvalue` or `wasi:blobstore` may take, other than the reading and writing of objects;
     /// the call's own deadline ends it as well.
     store_call_ms = 5_000 Milliseconds;
+    /// Connections that one workload has open for outgoing requests, those that wait for their next request among them.
+    outgoing_connections_max = 128 Count;
+    /// Longest wait of an outgoing request for one of them.
+    outgoing_wait_ms = 5_000 Milliseconds;
+    /// Outgoing requests that one call may make.
+    outgoing_requests_per_call_max = 1_000 Count;
+    /// Time that a connection for an outgoing request may take, name and TLS included, where the guest names none.
+    outgoing_connect_ms = 10_000 Milliseconds;
+    /// Time that a connection is kept for a next outgoing request.
+    outgoing_idle_ms = 30_000 Milliseconds;
+    /// Size of the head of a response to an outgoing request; at least 8,192.
+    outgoing_head_bytes_max = 65_536 Bytes;
     /// Size of a command that a fleet's scheduler sends.
     control_bytes_max = 1_048_576 Bytes;
     /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused

@@ -8,6 +8,23 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
+impl Network {
+    /// Whether `address` is in it. Give IPv4 addresses in their own form.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// Whether it is this address and no other.
+    pub(crate) fn is_only(&self, address: IpAddr) -> bool {
+        self.0 == IpNet::from(address)
+    }
+
+    /// Whether it is a part of `other`.
+    pub(crate) fn is_within(&self, other: &IpNet) -> bool {
+        other.contains(&self.0)
+    }
+}
+
 /// Why a text is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {

@@ -2,7 +2,11 @@
 //!
 //! Nothing here knows of pingora; the NATS client's types stay in this crate.
 
+pub mod data_dir;
+pub mod embedded;
+mod store_backends;
 mod store_call;
+mod store_metrics;
 pub mod tenant_nats;
 pub mod wasi_blobstore;
 pub mod wasi_config;
@@ -10,4 +14,5 @@ pub mod wasi_keyvalue;
 pub mod wasi_logging;
 pub mod wasi_otel;
 pub mod wasmcloud_messaging;
+pub mod wasmcloud_secrets;
 pub mod webgpu;

@@ -1,10 +1,11 @@
-//! `wasi:config/store@0.2.0-rc.1`: the settings that a component was deployed with; with NATS also those that an operator
-//! changes while it runs.
+//! `wasi:config`, 0.2.0-rc.1 and 0.2.0-draft: the settings that a component was deployed with; with NATS also those that an
+//! operator changes while it runs.
 //!
 //! Settings are worked out when a workload is bound, or when they change, and never when a guest reads them. Where
 //! `configFrom` and `secretFrom` have their values from is not known here.
 
 mod bindings;
+mod host;
 mod live;
 
 use std::{
@@ -18,11 +19,13 @@ use roadstead_runtime::{
     BoundState, InstanceState, PluginError,
     plugin::{ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
 };
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 
 use crate::tenant_nats::NatsClients;
-use bindings::wasi::config::store::{Error, Host, add_to_linker};
 use live::LiveSettings;
+
+/// The version whose interface is `runtime`.
+const DRAFT: &str = "0.2.0-draft";
 
 /// Settings of a component, by name.
 type Settings = BTreeMap<String, String>;
@@ -48,7 +51,7 @@ impl DynamicConfig {
     /// given (`HostBuilder::with_shared`); in a host of a fleet without such a one the scheduler's
     /// (`ClusterHostBuilder::with_nats_client`). Without any the host does not start.
     pub fn new(is_live: bool) -> Self {
-        let offers = Self::offer().into_iter().collect();
+        let offers = Self::offered().into_iter().flatten().collect();
         Self { is_live, clients: OnceLock::new(), limits: OnceLock::new(), offers }
     }
 
@@ -59,8 +62,11 @@ impl DynamicConfig {
         config
     }
 
-    fn offer() -> Result<InterfaceOffer, InterfaceError> {
-        Ok(InterfaceOffer::new("wasi", "config", "0.2.0-rc.1")?.with_imports(&["store"]))
+    fn offered() -> Result<[InterfaceOffer; 2], InterfaceError> {
+        Ok([
+            InterfaceOffer::new("wasi", "config", "0.2.0-rc.1")?.with_imports(&["store"]),
+            InterfaceOffer::new("wasi", "config", DRAFT)?.with_imports(&["runtime", "store"]),
+        ])
     }
 }
 
@@ -104,8 +110,8 @@ impl HostPlugin for DynamicConfig {
         Ok(Some(Arc::new(Bound { settings })))
     }
 
-    fn link(&self, _interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
-        add_to_linker::<_, HasSelf<InstanceState>>(linker, |state| state)
+    fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+        host::link(interfaces, linker)
     }
 }
 
@@ -119,20 +125,4 @@ fn of_manifest(binding: &ComponentBinding<'_>) -> (Settings, Settings) {
         all.into_iter().partition(|(name, _)| binding.secrets.contains(name));
     plain.extend(binding.local_config.clone());
     (plain, secrets)
-}
-
-impl Host for InstanceState {
-    fn get(&mut self, key: String) -> Result<Option<String>, Error> {
-        Ok(settings(self)?.get(&key).cloned())
-    }
-
-    fn get_all(&mut self) -> Result<Vec<(String, String)>, Error> {
-        let settings = settings(self)?;
-        Ok(settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
-    }
-}
-
-fn settings(state: &InstanceState) -> Result<Arc<Settings>, Error> {
-    let bound = state.bound::<Bound>().ok_or_else(|| Error::Io("no settings are bound to this component".into()))?;
-    Ok(bound.settings.now())
 }

@@ -5,12 +5,15 @@
 
 mod backend;
 mod bindings;
+mod disk;
 mod host;
 mod in_memory;
+mod increment;
+mod measured;
 mod nats;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -23,32 +26,49 @@ use roadstead_runtime::{
 use wasmtime::component::{HasSelf, Linker};
 
 pub use backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned};
+pub use disk::DiskBuckets;
 pub use in_memory::InMemoryBuckets;
 pub use nats::{NatsBuckets, NatsKeyValue};
 
-use crate::tenant_nats::NatsClients;
+use crate::{
+    store_backends::{Backends, NoEntry, Routes},
+    store_metrics::StoreMetrics,
+    tenant_nats::NatsClients,
+};
 use bindings::wasi::keyvalue as wit;
+use measured::Measured;
 
-/// The plugin, over any backend.
+const PACKAGE: &str = "wasi:keyvalue";
+
+/// The plugin, over one backend or several.
 pub struct KeyValue {
-    backend: Arc<dyn KeyValueBackend>,
+    backends: Backends<dyn KeyValueBackend>,
     offers: Vec<InterfaceOffer>,
     limits: OnceLock<Arc<Limits>>,
+    metrics: OnceLock<StoreMetrics>,
 }
 
 /// A bucket that a guest has opened.
+#[derive(Clone)]
 pub struct Bucket {
     pub(crate) name: StoreName,
+    /// Those of the backend that its name led to.
+    pub(crate) buckets: Arc<dyn Buckets>,
 }
 
 /// What the plugin keeps for one component.
 pub(crate) struct Bound {
-    pub(crate) buckets: Arc<dyn Buckets>,
+    routes: Routes<Arc<dyn Buckets>>,
     pub(crate) limits: Arc<Limits>,
     opened: Mutex<BTreeSet<StoreName>>,
 }
 
 impl Bound {
+    /// The buckets among which the one of this name is.
+    fn buckets_of(&self, name: &StoreName) -> Result<Arc<dyn Buckets>, NoEntry> {
+        self.routes.of(name.as_str(), PACKAGE).cloned()
+    }
+
     /// The component opens a bucket.
     fn note_bucket(&self, name: &StoreName) -> Result<(), TooManyBuckets> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +90,23 @@ struct TooManyBuckets {
 impl KeyValue {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn KeyValueBackend>) -> Self {
-        Self { backend, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+        let backends = Backends::new(backend.name(), backend);
+        let offers = Self::offer().into_iter().collect();
+        Self { backends, offers, limits: OnceLock::new(), metrics: OnceLock::new() }
+    }
+
+    /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Arc<dyn KeyValueBackend>) -> Self {
+        self.backends.add(backend.name(), backend);
+        self
+    }
+
+    /// What would bring a backend that this host does not have, for the error of who asks for it.
+    #[must_use]
+    pub fn with_remedy(mut self, name: &'static str, remedy: &'static str) -> Self {
+        self.backends.explain(name, remedy);
+        self
     }
 
     /// The plugin with all values in the memory of this process.
@@ -100,14 +136,25 @@ impl HostPlugin for KeyValue {
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let _ = self.limits.set(context.limits.clone());
+        let metrics = StoreMetrics::register(PACKAGE, &context.registry)
+            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
+        let _ = self.metrics.set(metrics);
         Ok(())
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
         let not_started = || PluginError::Configuration("the keyvalue plugin is not started".into());
         let limits = self.limits.get().ok_or_else(not_started)?.clone();
-        let buckets = self.backend.of(&binding.workload.namespace, &limits).await?;
-        Ok(Some(Arc::new(Bound { buckets, limits, opened: Mutex::default() })))
+        let metrics = self.metrics.get().ok_or_else(not_started)?;
+        let routes = self.backends.routes(&binding)?;
+        let mut opened = BTreeMap::new();
+        for (name, backend) in self.backends.used_by(&routes) {
+            let inner = backend.of(&binding.workload.namespace, &limits).await?;
+            let measured: Arc<dyn Buckets> = Arc::new(Measured { inner, metrics: metrics.of(name) });
+            opened.insert(name, measured);
+        }
+        let routes = routes.to(&opened);
+        Ok(Some(Arc::new(Bound { routes, limits, opened: Mutex::default() })))
     }
 
     fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -123,6 +170,6 @@ impl HostPlugin for KeyValue {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        self.backend.readiness()
+        self.backends.iter().try_for_each(|backend| backend.readiness())
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use roadstead_config::{InterfaceName, manifest::SourcePlace};
 
-use crate::{BindError, PluginError, ReferenceError, WorkloadId, artifact::PullError, compile::CompileError};
+use crate::{
+    BindError, PluginError, ReferenceError, WorkloadId, artifact::PullError, compile::CompileError,
+    egress::EgressSetupError,
+};
 
 /// How a guest's execution ended badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,6 +206,11 @@ pub enum DeployError {
     },
     #[error("{place}: poolSize {pool_size} times replicas {replicas} is more than {max} (pool_size_max)")]
     PoolTooLarge { place: SourcePlace, pool_size: u32, replicas: u32, max: u64 },
+    #[error("the components cannot send requests")]
+    Egress {
+        #[source]
+        source: EgressSetupError,
+    },
     #[error("the host has {max} workloads, as many as it may (workloads_max)")]
     TooManyWorkloads { max: u64 },
     #[error("workload {0} already exists")]

@@ -34,6 +34,7 @@ use crate::{
     HostHandler, WorkloadId,
     engine::EngineWithClock,
     error_text,
+    support::Abilities,
     workload::{Foundry, Workload},
 };
 use deploy::Begun;
@@ -172,6 +173,10 @@ impl Host {
         if let Some(handler) = &self.handler {
             handler.unbind(id);
         }
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { speaks_tls: self.https_address().is_some(), host_loopback: self.foundry.egress.host_loopback }
     }
 
     fn drain_timeout(&self) -> Duration {

@@ -10,6 +10,7 @@ pub mod compile;
 mod component;
 mod cpu;
 mod dispatch;
+pub mod egress;
 mod engine;
 mod error;
 mod fault;

@@ -8,7 +8,10 @@ use std::{
 
 use roadstead_config::{InterfaceName, ResourceName};
 
-use crate::{WorkloadId, cpu::CpuBudget, gate::Gate, lanes::LongRuns, link::LinkedComponent, plugin::BoundState};
+use crate::{
+    WorkloadId, cpu::CpuBudget, egress::ComponentEgress, gate::Gate, lanes::LongRuns, link::LinkedComponent,
+    plugin::BoundState,
+};
 
 /// What is fixed for a component from its deployment to its end.
 pub(crate) struct ComponentPlan {
@@ -27,6 +30,8 @@ pub(crate) struct ComponentPlan {
     pub(crate) max_invocations: Option<NonZeroU32>,
     /// Processor time of one call, in milliseconds.
     pub(crate) cpu_limit_ms: Option<NonZeroU32>,
+    /// Where its requests may go; `None`: nowhere.
+    pub(crate) egress: Option<Arc<ComponentEgress>>,
     pub(crate) bound: Vec<(TypeId, BoundState)>,
 }
 

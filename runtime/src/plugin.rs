@@ -105,7 +105,8 @@ pub struct ComponentBinding<'a> {
     /// What all replicas of the workload have in common.
     pub deployment: &'a ResourceName,
     pub component: &'a ResourceName,
-    /// The workload's entries for the plugin's packages. What `configFrom` and `secretFrom` name is among their values.
+    /// The workload's entries for the plugin's packages. What `configFrom` and `secretFrom` name is among their values, unless
+    /// the plugin [reads secrets itself](HostPlugin::reads_secrets).
     pub interfaces: &'a [HostInterface],
     /// The names of those values that `secretFrom` brought.
     pub secrets: &'a BTreeSet<String>,
@@ -159,6 +160,12 @@ pub trait HostPlugin: Send + Sync + 'static {
     async fn activate(&self, component: Arc<ComponentHandle>) -> Result<Option<Box<dyn Activation>>, PluginError> {
         let _ = component;
         Ok(None)
+    }
+
+    /// Whether the plugin itself looks up what `secretFrom` of its packages' entries names: then the names are left in the
+    /// entries it is bound with, and no value is among their settings.
+    fn reads_secrets(&self) -> bool {
+        false
     }
 
     /// Whether what stands behind the plugin can be reached; the reason when it cannot.

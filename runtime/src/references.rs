@@ -71,7 +71,8 @@ impl Kind {
     }
 }
 
-/// The specification with all values in place: `config`, under `configFrom`, under `secretFrom`. Reads files.
+/// The specification with all values in place: `config`, under `configFrom`, under `secretFrom`. Reads files. The names in
+/// `secretFrom` of the packages `left` stay what they are.
 ///
 /// # Errors
 /// When an object is not there or cannot be used; the error names the place in the manifest and the object.
@@ -80,12 +81,15 @@ pub(crate) fn resolve(
     namespace: &Namespace,
     folders: &ReferenceFolders,
     limits: &Limits,
+    left: &BTreeSet<PackageName>,
 ) -> Result<(WorkloadSpec, SecretNames), DeployError> {
     let mut spec = spec.clone();
     let mut secrets = SecretNames::new();
     let reader = Reader { namespace, folders, file_bytes_max: limits.config_file_bytes_max };
     for entry in &mut spec.host_interfaces {
+        let kept = left.contains(&entry.package).then(|| std::mem::take(&mut entry.config.secret_from));
         let names = reader.fill(&mut entry.config, &entry.place)?;
+        entry.config.secret_from.extend(kept.into_iter().flatten());
         if !names.is_empty() {
             secrets.entry(entry.package.clone()).or_default().extend(names);
         }
@@ -227,8 +231,9 @@ spec:
         folders: &ReferenceFolders,
         limits: &Limits,
     ) -> Result<String, String> {
-        let (spec, secrets) = resolve(&spec(references), &namespace.parse().unwrap(), folders, limits)
-            .map_err(|error| crate::error_text(&error))?;
+        let (spec, secrets) =
+            resolve(&spec(references), &namespace.parse().unwrap(), folders, limits, &BTreeSet::new())
+                .map_err(|error| crate::error_text(&error))?;
         let names = secret_names(&spec.host_interfaces, &secrets);
         let values: Vec<String> = spec.host_interfaces[0].config.config.values().cloned().collect();
         Ok(format!("{values:?} {names:?}"))
@@ -244,6 +249,19 @@ spec:
             &Limits::default(),
         );
         assert_eq!(found.unwrap(), r#"["own", "from config", "from secret\n"] {"c"}"#);
+    }
+
+    #[test]
+    fn secrets_that_a_plugin_reads_are_left_to_it() {
+        let (_folder, folders) = folders();
+        let left = BTreeSet::from([PackageName::new("wasi", "config").unwrap()]);
+        let spec = spec("configFrom: [{name: settings}], secretFrom: [{name: key}]");
+        let (spec, secrets) =
+            resolve(&spec, &Namespace::default(), &folders, &Limits::default(), &left).map_err(|_| ()).unwrap();
+        let config = &spec.host_interfaces[0].config;
+        assert_eq!(config.config.values().collect::<Vec<_>>(), ["own", "from config", "from config"]);
+        assert_eq!(config.secret_from.iter().map(ResourceName::as_str).collect::<Vec<_>>(), ["key"]);
+        assert!(secrets.is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, 
 use crate::{
     BackendHealth, Call, WorkloadId,
     cpu::CpuBudget,
+    egress::{CallEgress, EgressError},
     guest_log::{GuestLog, LogStream},
     limiter::StoreLimiter,
     plan::ComponentPlan,
@@ -19,6 +20,7 @@ use crate::{
 pub struct InstanceState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
+    /// Before the table: what it says of the call must be said before the bodies in the table are dropped.
     hooks: OutgoingHttp,
     table: ResourceTable,
     log: Arc<GuestLog>,
@@ -53,10 +55,11 @@ impl InstanceState {
         let limiter = StoreLimiter::new(plan.memory_bytes_max, cores_max);
         let body_chunk_bytes_max = usize::try_from(limits.guest_body_chunk_bytes_max).unwrap_or(usize::MAX).max(1);
         let cpu = plan.cpu_budget();
+        let egress = plan.egress.as_ref().map(|egress| egress.begin(&call));
         Self {
             wasi,
             http,
-            hooks: OutgoingHttp { body_chunk_bytes_max },
+            hooks: OutgoingHttp { body_chunk_bytes_max, egress },
             table,
             log,
             output,
@@ -72,6 +75,7 @@ impl InstanceState {
     /// Prepares a pooled instance for its next call: nothing of the last one is left to see.
     pub(crate) fn begin_call(&mut self, call: Call) {
         self.log.begin(&call);
+        self.hooks.egress = self.plan.egress.as_ref().map(|egress| egress.begin(&call));
         self.call = call;
         self.cpu = self.plan.cpu_budget();
         self.call_state.clear();
@@ -80,6 +84,8 @@ impl InstanceState {
     pub(crate) fn end_call(&mut self) {
         self.output.iter().for_each(LogStream::end_line);
         self.log.end();
+        // What a guest has not sent whole by now breaks off.
+        self.hooks.egress = None;
         self.call_state.clear();
     }
 
@@ -136,9 +142,11 @@ impl WasiHttpView for InstanceState {
     }
 }
 
-/// Outgoing HTTP: `allowedHosts` is empty unless a workload says otherwise, and empty means nowhere.
+/// Outgoing HTTP of one call.
 struct OutgoingHttp {
     body_chunk_bytes_max: usize,
+    /// `None` where the manifest allows no host: then a request is refused, and costs nobody else anything.
+    egress: Option<CallEgress>,
 }
 
 type SendResult = Result<
@@ -149,11 +157,19 @@ type SendResult = Result<
 impl WasiHttpHooks for OutgoingHttp {
     fn send_request(
         &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<wasmtime_wasi_http::RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<wasmtime_wasi_http::RequestOptions>,
         _done: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+        let Some(egress) = &mut self.egress else {
+            return Box::new(async { Err(EgressError::Denied.into()) });
+        };
+        let sent = egress.send(request, options);
+        Box::new(async move {
+            let response = sent.await?;
+            let nothing_more: Box<dyn Future<Output = _> + Send> = Box::new(std::future::ready(Ok(())));
+            Ok((response, nothing_more))
+        })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {

@@ -60,11 +60,18 @@ fn size_of_all(settings: &BTreeMap<String, String>) -> usize {
     settings.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
+/// What a host was started with, as far as manifests may ask for it in vain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Abilities {
+    pub(crate) speaks_tls: bool,
+    pub(crate) host_loopback: bool,
+}
+
 /// What a workload asks for and has no effect, one sentence each.
-pub(crate) fn warnings(request: &WorkloadRequest, speaks_tls: bool) -> Vec<String> {
+pub(crate) fn warnings(request: &WorkloadRequest, abilities: Abilities) -> Vec<String> {
     let spec = &request.spec;
-    let mut warnings = of_workload(request, speaks_tls);
-    warnings.extend(spec.components.iter().flat_map(of_component));
+    let mut warnings = of_workload(request, abilities.speaks_tls);
+    warnings.extend(spec.components.iter().flat_map(|component| of_component(component, abilities.host_loopback)));
     warnings
 }
 
@@ -92,7 +99,7 @@ fn of_workload(request: &WorkloadRequest, speaks_tls: bool) -> Vec<String> {
     said(table, "")
 }
 
-fn of_component(component: &Component) -> Vec<String> {
+fn of_component(component: &Component, host_loopback: bool) -> Vec<String> {
     const A_FILE: &str = "the image is a file";
     let of_file = matches!(component.image, ImageReference::File(_));
     let local = &component.local_resources;
@@ -102,12 +109,11 @@ fn of_component(component: &Component) -> Vec<String> {
         ("imagePullPolicy", of_file && pull_policy, A_FILE),
         ("imagePullSecret", of_file && component.image_pull_secret.is_some(), A_FILE),
         ("maxConcurrency", several_calls, "an instance has one call at a time"),
-        ("allowedHosts", !local.allowed_hosts.is_empty(), "this version sends no outgoing HTTP requests"),
         ("allowedIpNameLookups", !local.allowed_ip_name_lookups.is_empty(), "this version looks no names up"),
         (
             "allowedHostLoopbackPorts",
-            !local.allowed_host_loopback_ports.is_empty(),
-            "this version opens no connections for components",
+            !host_loopback && !local.allowed_host_loopback_ports.is_empty(),
+            "the host lets nobody reach it from within (--allow-host-loopback)",
         ),
     ];
     said(table, &format!("component {}: ", component.name))

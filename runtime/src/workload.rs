@@ -14,6 +14,7 @@ use crate::{
     artifact::{ArtifactLease, ArtifactStore, Wanted, read_component},
     compile::CompileService,
     component::{ComponentHandle, bound_entry},
+    egress::{Egress, WorkloadEgress},
     fault::{detail, one_line},
     grant::{Catalogue, ComponentLabel, INCOMING_HANDLER},
     host::WorkloadRequest,
@@ -53,6 +54,8 @@ pub(crate) struct Given {
     pub(crate) remedies: Vec<(PackageName, String)>,
     /// What manifests may refer to.
     pub(crate) folders: ReferenceFolders,
+    /// Where requests may go.
+    pub(crate) egress: Arc<Egress>,
 }
 
 /// What workloads are made with.
@@ -61,6 +64,7 @@ pub(crate) struct Foundry {
     pub(crate) plugins: Vec<Arc<dyn HostPlugin>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) metrics: RuntimeMetrics,
+    pub(crate) egress: Arc<Egress>,
     compiler: CompileService,
     images: ArtifactStore,
     linker: ComponentLinker,
@@ -77,11 +81,11 @@ impl Foundry {
         images: ArtifactStore,
         given: Given,
     ) -> wasmtime::Result<Self> {
-        let Given { remedies, folders } = given;
+        let Given { remedies, folders, egress } = given;
         let linker = ComponentLinker::new(&shared.engine)?;
         let catalogue = Catalogue::new(&plugins, remedies);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, compiler, images, linker, tenants, folders })
+        Ok(Self { shared, plugins, catalogue, metrics, egress, compiler, images, linker, tenants, folders })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
@@ -99,9 +103,12 @@ impl Foundry {
             futures::future::try_join_all(spec.components.iter().map(|c| self.compile(c, credentials.get(&c.name))))
                 .await?;
         let images = compiled.iter().filter_map(|compiled| compiled.lease.clone()).collect();
+        let egress = self.egress.workload(&request.id, spec).await;
+        let egress = egress.map_err(|source| DeployError::Egress { source })?;
         let mut components = Vec::with_capacity(spec.components.len());
         for ((component, compiled), pool) in spec.components.iter().zip(compiled).zip(pools) {
-            let component = self.build_component(request, (spec, &secrets), component, compiled.code, pool);
+            let egress = egress.as_ref();
+            let component = self.build_component(request, (spec, &secrets), component, compiled.code, (pool, egress));
             components.push(Arc::new(component.await?));
         }
         let start_timeout = Duration::from_millis(self.shared.limits.start_timeout_ms);
@@ -119,7 +126,9 @@ impl Foundry {
     async fn resolve(&self, request: &WorkloadRequest) -> Result<(WorkloadSpec, SecretNames), DeployError> {
         let (spec, namespace) = (request.spec.clone(), request.id.namespace.clone());
         let (folders, limits) = (self.folders.clone(), self.shared.limits.clone());
-        let read = move || references::resolve(&spec, &namespace, &folders, &limits);
+        let reading = self.plugins.iter().filter(|plugin| plugin.reads_secrets());
+        let left = reading.flat_map(|plugin| plugin.offers()).map(|offer| offer.package.clone()).collect();
+        let read = move || references::resolve(&spec, &namespace, &folders, &limits, &left);
         tokio::task::spawn_blocking(read).await.map_err(|_| DeployError::HostStopping)?
     }
 
@@ -129,7 +138,7 @@ impl Foundry {
         (spec, secrets): (&WorkloadSpec, &SecretNames),
         component: &manifest::Component,
         compiled: Arc<Component>,
-        pool: Option<PoolBounds>,
+        (pool, egress): (Option<PoolBounds>, Option<&Arc<WorkloadEgress>>),
     ) -> Result<ComponentHandle, DeployError> {
         let id = &request.id;
         let (imports, exports) = interfaces(&compiled, component)?;
@@ -153,6 +162,7 @@ impl Foundry {
             long_runs: LongRuns::new(Duration::from_millis(self.shared.limits.epoch_tick_ms)),
             max_invocations: component.max_invocations,
             cpu_limit_ms: component.local_resources.cpu_limit,
+            egress: egress.and_then(|egress| egress.component(&component.name, &component.local_resources)),
             bound,
         });
         let metrics = self.metrics.for_component(id, &component.name);

@@ -10,6 +10,7 @@ use roadstead_plugins::{
     wasi_logging::TracingLogger,
     wasi_otel::Otel,
     wasmcloud_messaging::{ConnectError, Messaging, connect_scheduler},
+    wasmcloud_secrets::Secrets,
 };
 use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
 use roadstead_runtime::{
@@ -22,6 +23,7 @@ use sd_notify::NotifyState;
 
 use super::{
     component_cache::{HostCacheArguments, compiler},
+    egress::EgressArguments,
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -30,7 +32,8 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::RegistryArguments,
-    stores,
+    secrets,
+    stores::{StoreArguments, StoreArgumentsError},
     telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
     tls::TlsArguments,
     usage,
@@ -77,7 +80,11 @@ pub(super) struct HostArguments {
     #[command(flatten)]
     gpu: GpuArguments,
     #[command(flatten)]
+    stores: StoreArguments,
+    #[command(flatten)]
     absent: AbsentArguments,
+    #[command(flatten)]
+    egress: EgressArguments,
     #[command(flatten)]
     registry: RegistryArguments,
     /// Time that requests under way are given when the host is told to stop.
@@ -103,6 +110,8 @@ enum HostError {
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
     Data(#[source] ConnectError),
+    #[error(transparent)]
+    Stores(#[from] StoreArgumentsError),
     #[error(transparent)]
     Gpu(#[from] HostGpuError),
     #[error(transparent)]
@@ -198,15 +207,17 @@ async fn start(
     let gpu = arguments.gpu.plugin(&limits).await?;
     let messaging = data(&arguments).await.map_err(HostError::Data)?;
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
-    let stores = stores::plugins(&messaging);
+    let stores = arguments.stores.plugins(&messaging).await?;
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())
+        .with_egress(arguments.egress.options())
         .with_compiler_program(compiler().map_err(HostError::Program)?);
     host = arguments.cache.tell(host);
     if gpu.is_none() {
         host = arguments.gpu.explain(host);
     }
+    host = secrets::explain(host);
     let mut builder = ClusterHostBuilder::default()
         .with_host_group(&arguments.host_group)
         .with_nats_client(Arc::new(scheduler))
@@ -215,6 +226,8 @@ async fn start(
         .and_then(|builder| stores.into_iter().try_fold(builder, ClusterHostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .and_then(|builder| builder.with_plugin(Arc::new(Otel::new(outbox))))
+        // A scheduler sends values, not names.
+        .and_then(|builder| builder.with_plugin(Arc::new(Secrets::new())))
         .map_err(HostError::Plugins)?;
     if let Some(gpu) = gpu {
         builder = builder.with_plugin(Arc::new(gpu)).map_err(HostError::Plugins)?;

@@ -7,7 +7,9 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use roadstead_config::{Limits, ManifestSet, parse_duration};
-use roadstead_plugins::{wasi_logging::TracingLogger, wasi_otel::Otel, wasmcloud_messaging::ConnectError};
+use roadstead_plugins::{
+    wasi_logging::TracingLogger, wasi_otel::Otel, wasmcloud_messaging::ConnectError, wasmcloud_secrets::Secrets,
+};
 use roadstead_proxy::{DynamicRouter, HttpServer, ListenAt, TlsFiles};
 use roadstead_runtime::{
     HandlerError,
@@ -18,6 +20,7 @@ use sd_notify::NotifyState;
 
 use super::{
     component_cache::{HostCacheArguments, compiler},
+    egress::EgressArguments,
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
@@ -26,8 +29,9 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::{PullSecrets, RegistryArguments},
+    secrets,
     sockets::{PassedSockets, Places, SocketArguments},
-    stores::{self, ReferenceArguments},
+    stores::{ReferenceArguments, StoreArguments, StoreArgumentsError},
     telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
     tls::TlsArguments,
     usage,
@@ -69,6 +73,10 @@ pub(super) struct RunArguments {
     gpu: GpuArguments,
     #[command(flatten)]
     references: ReferenceArguments,
+    #[command(flatten)]
+    stores: StoreArguments,
+    #[command(flatten)]
+    egress: EgressArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -101,6 +109,8 @@ enum RunError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
+    Stores(#[from] StoreArgumentsError),
+    #[error(transparent)]
     Gpu(#[from] HostGpuError),
     #[error(transparent)]
     Handler(#[from] HandlerError),
@@ -121,6 +131,7 @@ enum RunError {
 /// All that a host is started from.
 struct Orders {
     arguments: RunArguments,
+    secrets: Secrets,
     limits: Limits,
     set: ManifestSet,
     /// The state of the manifests before they were read.
@@ -158,6 +169,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
         drain_timeout_ms: millis(arguments.drain_timeout),
         ..Limits::default()
     });
+    let secrets = arguments.references.secrets().map_err(|error| usage(&error))?;
     let seen = watch::manifests_at(&arguments.paths);
     let files = manifests::read(&arguments.paths, &limits).map_err(|error| fail(&error))?;
     let set = manifests::check(&files, &limits).map_err(|problems| {
@@ -165,7 +177,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
         eprintln!("error: nothing was started; correct the manifests first");
         ExitCode::FAILURE
     })?;
-    Ok(Orders { arguments, limits, set, seen, places, tls_files })
+    Ok(Orders { arguments, secrets, limits, set, seen, places, tls_files })
 }
 
 async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
@@ -198,11 +210,11 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
 }
 
 async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, AdminServer), RunError> {
-    let Orders { arguments, limits, set, seen, places, tls_files } = orders;
+    let Orders { arguments, secrets, limits, set, seen, places, tls_files } = orders;
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
-    let stores = stores::plugins(&messaging);
+    let stores = arguments.stores.plugins(&messaging).await?;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = arguments
         .references
@@ -214,14 +226,21 @@ async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, Adm
         .and_then(|builder| stores.into_iter().try_fold(builder, HostBuilder::with_plugin))
         .and_then(|builder| builder.with_plugin(Arc::new(messaging)))
         .and_then(|builder| builder.with_plugin(Arc::new(Otel::new(outbox))))
+        .and_then(|builder| builder.with_plugin(Arc::new(secrets)))
+        .map(secrets::explain)
         .map_err(RunError::Plugins)?
         .with_artifacts(arguments.registry.options())
+        .with_egress(arguments.egress.options())
         .with_http_handler(http.clone());
     builder = match gpu {
         Some(gpu) => builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?,
         None => arguments.gpu.explain(builder),
     };
     let host = arguments.cache.tell(builder).start().await?;
+    if arguments.references.have_secrets() {
+        // After the engine has opened what it reads of this process itself.
+        secrets::keep_memory_private();
+    }
     let admin = AdminServer::start(admin_at, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone(), arguments.pull_secrets.clone());
     let outcome = deployment.apply(&set).await;

@@ -20,7 +20,9 @@ pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod secrets;
 pub mod stores;
+pub mod upstream;
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! Hosts whose workloads store things: in the host's memory, or over a real nats-server with JetStream. Two tenants, `a`
+//! Hosts whose workloads store things: in the host's memory, on its disk, or over a real nats-server with JetStream. Two tenants, `a`
 //! and `b`, have the probe of the stores each, under `a.test` and `b.test`.
 
 use std::time::Duration;
@@ -12,6 +12,8 @@ use super::{
 pub struct Stores {
     pub host: Host,
     pub server: Option<NatsServer>,
+    /// Removed after the host has ended.
+    _data: Option<tempfile::TempDir>,
 }
 
 /// The probe of a tenant; `config` is that of its `wasi:config` interface, in braces, with what belongs to it.
@@ -39,7 +41,7 @@ spec:
 }
 
 /// Both tenants' probes; `a` has a setting that `b` has not.
-fn both() -> String {
+pub fn both() -> String {
     probe("a", ", config: {only-a: secret}") + &probe("b", "")
 }
 
@@ -53,7 +55,7 @@ pub type Start = fn(Options) -> Stores;
 
 impl Stores {
     /// Every backend, each of which has to do the same.
-    pub const BACKENDS: [Start; 2] = [Self::in_memory_with, Self::over_nats_with];
+    pub const BACKENDS: [Start; 3] = [Self::in_memory_with, Self::on_disk_with, Self::over_nats_with];
 
     pub fn in_memory() -> Self {
         Self::in_memory_with(Options::default())
@@ -61,7 +63,17 @@ impl Stores {
 
     pub fn in_memory_with(options: Options) -> Self {
         let host = Host::start_with(&both(), patient(options));
-        Self { host, server: None }
+        Self { host, server: None, _data: None }
+    }
+
+    pub fn on_disk() -> Self {
+        Self::on_disk_with(Options::default())
+    }
+
+    pub fn on_disk_with(options: Options) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let host = Host::start_with(&both(), patient(options.flag("--data-dir", data.path().to_str().unwrap())));
+        Self { host, server: None, _data: Some(data) }
     }
 
     pub fn over_nats() -> Self {
@@ -71,7 +83,7 @@ impl Stores {
     pub fn over_nats_with(options: Options) -> Self {
         let server = NatsServer::start_with_jetstream();
         let host = Host::start_with(&both(), patient(options.nats(&server)));
-        Self { host, server: Some(server) }
+        Self { host, server: Some(server), _data: None }
     }
 
     /// Sends a request of tenant `a`.

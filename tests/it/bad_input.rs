@@ -124,6 +124,21 @@ async fn a_version_that_is_not_offered() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_not_offered_of_a_package_that_is() {
+    let manifest = bad("bare-http")
+        .replace("package: messaging", "package: keyvalue")
+        .replace("namespace: wasmcloud", "namespace: wasi")
+        .replace("version: '0.2.0'", "version: 0.2.0-draft")
+        .replace("[consumer, types]", "[watcher]");
+    let reason = reason_of(&manifest, |_| {}).await;
+    assert!(
+        reason
+            .contains("does not offer wasi:keyvalue/watcher@0.2.0-draft; of wasi:keyvalue it offers store@0.2.0-draft"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
 async fn a_trigger_without_an_http_handler() {
     let reason = reason_of(&bad("probe-worker"), |_| {}).await;
     assert!(reason.contains("no component of the workload exports wasi:http/incoming-handler"), "{reason}");
@@ -143,7 +158,7 @@ async fn what_has_no_effect_is_said() {
         "imagePullPolicy: Always",
         "imagePullSecret: {name: registry}",
         "maxConcurrency: 2",
-        "localResources: {allowedHosts: [example.com]}",
+        "localResources: {allowedHosts: [example.com], allowedHostLoopbackPorts: [5432]}",
     ];
     let manifest = worker("worker", "probe.work", &lines)
         .replace("\nspec:\n", "\nspec:\n  deployPolicy: Recreate\n  kubernetes: {service: {name: worker}}\n")
@@ -165,7 +180,7 @@ async fn what_has_no_effect_is_said() {
             "component probe-worker: imagePullPolicy has no effect: the image is a file",
             "component probe-worker: imagePullSecret has no effect: the image is a file",
             "component probe-worker: maxConcurrency has no effect: an instance has one call at a time",
-            "component probe-worker: allowedHosts has no effect: this version sends no outgoing HTTP requests",
+            "component probe-worker: allowedHostLoopbackPorts has no effect: the host lets nobody reach it from within (--allow-host-loopback)",
         ])
     );
 }

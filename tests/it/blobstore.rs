@@ -1,4 +1,4 @@
-//! `wasi:blobstore`, as a component sees it: the same for every backend, in memory and over a real nats-server.
+//! `wasi:blobstore`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server.
 
 use async_nats::jetstream;
 use tokio::io::AsyncReadExt;
@@ -217,23 +217,33 @@ async fn a_silent_writer_is_given_up() {
     }
 }
 
-#[tokio::test]
-async fn large_objects_pass_with_little_memory() {
-    const MEBIBYTES: u64 = 96;
-    let stores = Stores::over_nats_with(Options::default().flag("--limit", "blobstore_container_bytes_max=200000000"));
+/// Writes and reads an object of so many mebibytes, and bounds by how much the host grows.
+async fn passes_with_little_memory(stores: Stores, mebibytes: u64) {
     stores.say("/blobs/create-container?container=one", "").await;
     stores.say("/blobs/write?container=one&object=warm&mb=1", "").await;
     stores.host.forget_peak();
     let before = stores.host.resident_bytes();
-    stores.say(&format!("/blobs/write?container=one&object=o&mb={MEBIBYTES}"), "").await;
+    stores.say(&format!("/blobs/write?container=one&object=o&mb={mebibytes}"), "").await;
     let mut reading = stores.host.client("a.test").get("/blobs/read?container=one&object=o").open().await;
     let mut bytes = 0;
     while let Some(piece) = reading.next().await {
         bytes += piece.unwrap().len() as u64;
     }
-    assert_eq!(bytes, MEBIBYTES << 20);
+    assert_eq!(bytes, mebibytes << 20);
     let grown = stores.host.resident_bytes_peak().saturating_sub(before);
-    assert!(grown < 32 << 20, "{grown} bytes more for an object of {MEBIBYTES} MiB");
+    assert!(grown < 32 << 20, "{grown} bytes more for an object of {mebibytes} MiB");
+}
+
+#[tokio::test]
+async fn large_objects_pass_with_little_memory() {
+    let options = Options::default().flag("--limit", "blobstore_container_bytes_max=200000000");
+    passes_with_little_memory(Stores::over_nats_with(options), 96).await;
+}
+
+#[tokio::test]
+async fn large_objects_pass_with_little_memory_on_disk() {
+    let options = Options::default().flag("--limit", "blobstore_container_bytes_max=2000000000");
+    passes_with_little_memory(Stores::on_disk_with(options), 256).await;
 }
 
 #[tokio::test]

@@ -155,7 +155,6 @@ fn what_this_version_has_not_is_refused_at_the_start() {
     for (flags, reason) in [
         (&["--wasi-webgpu=require", "--gpu-adapter", "no such"][..], "--wasi-webgpu=require: no GPU"),
         (&["--postgres-url", "postgres://a:hunter2@b/c"], "--postgres-url cannot be used: this version keeps keyvalue"),
-        (&["--allow-host-loopback"], "--allow-host-loopback cannot be used: this version opens no connections"),
         (&["--tls-cert-path", "a", "--tls-key-path", "b"], "certificates are for --https-addr"),
     ] {
         let (said, code) = refused(flags);
@@ -200,6 +199,8 @@ fn the_help_has_every_published_flag_with_its_default_and_variable() {
         ("--tls-key-path", "", "ROADSTEAD_TLS_KEY_PATH"),
         ("--tls-ca-path", "", "ROADSTEAD_CLIENT_CA"),
         ("--allow-host-loopback", "", "ROADSTEAD_ALLOW_HOST_LOOPBACK"),
+        ("--allow-egress-cidr", "", "ROADSTEAD_ALLOW_EGRESS_CIDR"),
+        ("--egress-ca-path", "", "ROADSTEAD_EGRESS_CA_PATH"),
         ("--request-timeout", "[default: 300s]", "ROADSTEAD_REQUEST_TIMEOUT"),
     ] {
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");

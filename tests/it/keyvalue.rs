@@ -1,4 +1,4 @@
-//! `wasi:keyvalue`, as a component sees it: the same for every backend, in memory and over a real nats-server.
+//! `wasi:keyvalue`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::harness::{
     host::{Host, Options},
     nats::NatsServer,
     operator::Operator,
-    stores::{Stores, patient},
+    stores::{Start, Stores, patient},
 };
 
 #[tokio::test]
@@ -100,6 +100,20 @@ async fn increments_of_many_are_all_there() {
         let writers = (0..8).map(|_| stores.say("/keys/increment?bucket=counts&key=n&delta=2&times=50", ""));
         join_all(writers).await;
         assert_eq!(stores.say("/keys/get?bucket=counts&key=n", "").await, "800");
+    }
+}
+
+#[tokio::test]
+async fn eight_writers_of_a_thousand_increments() {
+    for start in [Stores::in_memory_with as Start, Stores::on_disk_with] {
+        let stores = start(Options::default());
+        let writers = (0..8).map(async |_| {
+            for _ in 0..20 {
+                stores.say("/keys/increment?bucket=counts&key=n&times=50", "").await;
+            }
+        });
+        join_all(writers).await;
+        assert_eq!(stores.say("/keys/get?bucket=counts&key=n", "").await, "8000");
     }
 }
 

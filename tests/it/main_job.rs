@@ -1,11 +1,16 @@
-//! The main job: one manifest, two components, one curl; alone and over a real NATS.
+//! The main job: one manifest, two components, one curl; alone and over a real NATS. And what comes of it: what was detected
+//! is kept, and the detector is set by the manifest.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use http::StatusCode;
 use serde_json::Value;
 
 use crate::harness::{
+    eventually,
     host::{Host, Options},
     nats::{NatsServer, python},
 };
@@ -18,7 +23,7 @@ fn manifest() -> PathBuf {
 
 fn start(options: Options) -> Host {
     let components = manifest().with_file_name("components");
-    assert!(components.join("api-gateway.wasm").is_file(), "build the components with `cargo xtask guests`");
+    assert!(components.join("api-gateway-archive.wasm").is_file(), "build the components with `cargo xtask guests`");
     Host::start_file(&manifest(), tempfile::tempdir().unwrap(), &options)
 }
 
@@ -48,7 +53,7 @@ async fn the_same_request_gives_the_same_detections() {
 
 #[tokio::test]
 async fn the_same_over_nats_and_a_python_client_may_ask_the_worker() {
-    let server = NatsServer::start();
+    let server = NatsServer::start_with_jetstream();
     let host = start(Options::default().nats(&server));
     let over_http = detect(&host).await;
     assert_is_detection(&over_http);
@@ -107,4 +112,72 @@ async fn one_trace_goes_from_the_ingress_to_the_worker() {
     crate::harness::eventually("the access log", async || of_trace("roadstead::access").pop()).await;
     let said = of_trace("roadstead::guest");
     assert!(said.iter().any(|event| event["component"] == "sar-processor"), "{said:?}");
+}
+
+/// The application with another manifest.
+fn start_changed(change: impl Fn(String) -> String) -> Host {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("components")).unwrap();
+    for component in ["api-gateway-archive.wasm", "sar-processor-archive.wasm"] {
+        let built = manifest().with_file_name("components").join(component);
+        fs::copy(built, folder.path().join("components").join(component)).unwrap();
+    }
+    fs::write(folder.path().join("app.yaml"), change(fs::read_to_string(manifest()).unwrap())).unwrap();
+    Host::start_in(folder, Options::default())
+}
+
+async fn what_was_detected_is_kept(host: Host) {
+    let client = host.client("harborwatch.localhost");
+    let asked = client.post("/api/detect").body(REQUEST).send().await;
+    let place = asked.header("content-location").to_owned();
+    assert_eq!(place, "/api/detections/singapore-512x512-t0-d0.5-s42");
+    // The worker answers first and keeps then.
+    let kept = eventually("the detections", async || {
+        let kept = client.get(&place).send().await;
+        (kept.status == StatusCode::OK).then_some(kept)
+    })
+    .await;
+    assert_eq!((kept.header("content-type"), &kept.body), ("application/geo+json", &asked.body));
+    let scene = eventually("the scene", async || {
+        let scene = client.get(&place.replace("detections", "scenes")).send().await;
+        (scene.status == StatusCode::OK).then_some(scene)
+    })
+    .await;
+    assert_eq!(scene.header("content-type"), "image/png");
+    // 256 pixels wide and high, as the head of the image says.
+    assert_eq!(&scene.body[..8], b"\x89PNG\r\n\x1a\n");
+    assert_eq!(&scene.body[16..24], [0, 0, 1, 0, 0, 0, 1, 0]);
+    let keys = client.get("/api/detections").send().await.json();
+    assert_eq!(keys, serde_json::json!({"detections": ["singapore-512x512-t0-d0.5-s42"], "complete": true}));
+    for path in ["/api/detections/none", "/api/scenes/none", "/api/scenes", "/api/nothing"] {
+        let response = client.get(path).send().await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}: {}", response.text());
+    }
+    assert_eq!(client.post("/api/detections").send().await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn what_was_detected_is_kept_in_memory() {
+    what_was_detected_is_kept(start(Options::default())).await;
+}
+
+#[tokio::test]
+async fn what_was_detected_is_kept_over_nats() {
+    let server = NatsServer::start_with_jetstream();
+    what_was_detected_is_kept(start(Options::default().nats(&server))).await;
+}
+
+#[tokio::test]
+async fn the_threshold_is_set_by_the_manifest() {
+    let (strict, lax) = (start(Options::default()), start_changed(|text| text.replace("'1e-6'", "'1e-3'")));
+    let (strict, lax) = (detect(&strict).await, detect(&lax).await);
+    assert_eq!(lax["stats"]["false_alarm_probability"], 1e-3);
+    assert_eq!(strict["stats"]["false_alarm_probability"], 1e-6);
+    let threshold = |answer: &Value| answer["stats"]["threshold"].as_f64().unwrap();
+    assert!(threshold(&lax) < threshold(&strict));
+    assert!(lax["stats"]["false_alarms"].as_u64() > strict["stats"]["false_alarms"].as_u64());
+    // One that is no good is as if it were not there, and the log says so.
+    let wrong = start_changed(|text| text.replace("'1e-6'", "'high'"));
+    assert_eq!(detect(&wrong).await, strict);
+    assert!(wrong.log().contains("false-alarm-probability is"), "{}", wrong.log());
 }

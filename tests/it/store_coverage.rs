@@ -146,6 +146,11 @@ async fn in_memory_nothing_reaches_another_tenants() {
 }
 
 #[tokio::test]
+async fn on_disk_nothing_reaches_another_tenants() {
+    nothing_reaches_another_tenants(Stores::on_disk()).await;
+}
+
+#[tokio::test]
 async fn over_nats_nothing_reaches_another_tenants() {
     nothing_reaches_another_tenants(Stores::over_nats()).await;
 }

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     /// Let the worker detect on the GPU, or on a program that stands in for one
     #[arg(long)]
     gpu: bool,
-    /// Let messages go through this NATS server instead of staying in the process
+    /// Let messages go through this NATS server, and keep what is stored there, instead of in the process: it needs JetStream
     #[arg(long, value_name = "URL")]
     data_nats_url: Option<String>,
     /// Where the application answers

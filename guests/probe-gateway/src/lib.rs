@@ -7,6 +7,7 @@ mod asking;
 mod grpc;
 mod hoarding;
 mod misbehaviour;
+mod outgoing;
 mod reaching;
 mod streaming;
 
@@ -47,6 +48,8 @@ impl wasip2::exports::http::incoming_handler::Guest for ProbeGateway {
             "/host-calls" => hoarding::host_calls(),
             "/memory-fill" => hoarding::memory_fill(&query),
             "/request" => answer(outparam, asking::request(&query, &request)),
+            "/out" => outgoing::relay(&query, &request, outparam),
+            "/out-echo" => outgoing::echo(&query, &request, outparam),
             "/publish" => answer(outparam, asking::publish(&query, &request)),
             path => answer(outparam, plain(path, &query, &request)),
         }
@@ -75,6 +78,9 @@ fn plain(path: &str, query: &Query, request: &IncomingRequest) -> Response {
         "/random" => hoarding::random(query),
         "/output" => hoarding::output(query),
         "/fetch" => reaching::fetch(query),
+        "/out-many" => outgoing::many(query, request),
+        "/out-one-by-one" => outgoing::one_by_one(query, request),
+        "/out-break" => outgoing::break_off(query, request),
         "/reach" => reaching::reach(),
         "/headers" => Response::text(200, headers(request)),
         "/env" => Response::text(200, environment()),

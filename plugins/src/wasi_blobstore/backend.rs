@@ -7,7 +7,7 @@ use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, ObjectName, StoreName};
 use roadstead_runtime::PluginError;
 
-use crate::tenant_nats::StreamError;
+use crate::{embedded::StoreFailure, tenant_nats::StreamError};
 
 /// What an object counts beside its bytes.
 pub(crate) const OBJECT_OVERHEAD_BYTES: u64 = 512;
@@ -15,6 +15,11 @@ pub(crate) const OBJECT_OVERHEAD_BYTES: u64 = 512;
 /// Containers of all namespaces.
 #[async_trait]
 pub trait BlobBackend: Send + Sync + 'static {
+    /// What manifests call it in `config.backend`: one of a few fixed words, which metrics have as a label.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
     /// Those of one namespace: out of reach of every other.
     ///
     /// # Errors
@@ -57,6 +62,12 @@ pub struct ObjectPage {
 pub trait Chunks: Send {
     /// The next piece, never empty; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, BlobError>;
+
+    /// Leaves out the next `bytes`, of those that are there, where that costs nothing; returns how many were left out.
+    fn skip(&mut self, bytes: u64) -> u64 {
+        let _ = bytes;
+        0
+    }
 }
 
 /// The containers of one namespace. Whoever calls bounds the time.
@@ -122,6 +133,9 @@ pub enum BlobError {
     /// The object was deleted or replaced while it was read.
     #[error("the object was deleted or replaced while it was read")]
     Gone,
+    /// The disk of the store is full.
+    #[error("the disk of the store is full; the object is not stored")]
+    DiskFull,
     /// The backend cannot be reached.
     #[error("the store cannot be reached just now")]
     Disconnected,
@@ -135,6 +149,15 @@ impl From<StreamError> for BlobError {
         match error {
             StreamError::Disconnected => Self::Disconnected,
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreFailure> for BlobError {
+    fn from(failure: StoreFailure) -> Self {
+        match failure {
+            StoreFailure::DiskFull => Self::DiskFull,
+            StoreFailure::Failed(reason) => Self::Failed(reason),
         }
     }
 }

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, StoreKey, StoreName};
 use roadstead_runtime::PluginError;
 
-use crate::tenant_nats::StreamError;
+use crate::{embedded::StoreFailure, tenant_nats::StreamError};
 
 /// Keys and values of all namespaces.
 #[async_trait]
 pub trait KeyValueBackend: Send + Sync + 'static {
+    /// What manifests call it in `config.backend`: one of a few fixed words, which metrics have as a label.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
     /// Those of one namespace: out of reach of every other.
     ///
     /// # Errors
@@ -69,6 +74,14 @@ pub trait Buckets: Send + Sync {
         expected: Expected,
     ) -> Result<(), KeyValueError>;
 
+    /// Adds `delta` to the number of a key, 0 where there is none, and returns the sum. Atomic.
+    ///
+    /// # Errors
+    /// [`KeyValueError::NoNumber`] where the value is something else, [`KeyValueError::NumberTooLarge`] where the sum is.
+    async fn increment(&self, bucket: &StoreName, key: &StoreKey, delta: u64) -> Result<u64, KeyValueError> {
+        super::increment::by_swaps(self, bucket, key, delta).await
+    }
+
     /// Takes a key away, also one that is not there.
     async fn delete(&self, bucket: &StoreName, key: &StoreKey) -> Result<(), KeyValueError>;
 
@@ -91,6 +104,21 @@ pub enum KeyValueError {
     /// The backend takes no value as large as this.
     #[error("the value is {found} bytes large, at most {max} are allowed")]
     TooLarge { found: usize, max: usize },
+    /// The value is to be increased and is no number.
+    #[error("the value is no number in decimal digits")]
+    NoNumber,
+    /// It would be too large.
+    #[error("the number would be larger than 64 bits hold")]
+    NumberTooLarge,
+    /// Others were always faster.
+    #[error(
+        "others changed the value before each of {} attempts; it is as it was",
+        super::increment::SWAP_ATTEMPTS_MAX
+    )]
+    Contended,
+    /// The disk of the store is full.
+    #[error("the disk of the store is full; nothing was changed")]
+    DiskFull,
     /// The backend cannot be reached.
     #[error("the store cannot be reached just now")]
     Disconnected,
@@ -104,6 +132,15 @@ impl From<StreamError> for KeyValueError {
         match error {
             StreamError::Disconnected => Self::Disconnected,
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreFailure> for KeyValueError {
+    fn from(failure: StoreFailure) -> Self {
+        match failure {
+            StoreFailure::DiskFull => Self::DiskFull,
+            StoreFailure::Failed(reason) => Self::Failed(reason),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The host's side of `wasi:keyvalue`: what a guest may name, how much it may store, and how atomic changes are made out
-//! of what every backend has. Which backend it is, is not known here.
+//! The host's side of `wasi:keyvalue`: what a guest may name and how much it may store. Which backend it is, is not
+//! known here.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,7 +11,7 @@ use wasmtime::component::Resource;
 
 use super::{
     Bound, Bucket,
-    backend::{Expected, KeyValueError},
+    backend::{Buckets, Expected, KeyValueError},
     bindings::wasi::keyvalue::{
         atomics, batch,
         store::{self, Error, KeyResponse},
@@ -25,10 +25,6 @@ const KEYS_PER_PAGE_MAX: usize = 1_000;
 const KEYS_PER_BATCH_MAX: usize = 1_000;
 /// Keys of one call of `batch` that are under way at a time.
 const BATCH_AT_ONCE_MAX: usize = 16;
-/// Attempts of one atomic change, each of which somebody else's change came before.
-const SWAP_ATTEMPTS_MAX: u32 = 100;
-/// Longest pause before such an attempt; it is chosen at random, and longer with each.
-const SWAP_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Longest text of a guest's that an error repeats, in bytes.
 const ECHO_BYTES_MAX: usize = 128;
 /// The bucket of a guest that names none.
@@ -57,15 +53,16 @@ fn shown(text: &str) -> String {
 /// A bucket that the guest has opened, and what belongs to it.
 struct Opened {
     bound: Arc<Bound>,
+    buckets: Arc<dyn Buckets>,
     bucket: StoreName,
     time: CallTime,
 }
 
 fn opened(state: &mut InstanceState, handle: &Resource<Bucket>) -> wasmtime::Result<Opened> {
-    let bucket = state.table().get(handle)?.name.clone();
+    let Bucket { name: bucket, buckets } = state.table().get(handle)?.clone();
     let bound = bound(state)?;
     let time = CallTime::of(state, &bound.limits);
-    Ok(Opened { bound, bucket, time })
+    Ok(Opened { bound, buckets, bucket, time })
 }
 
 /// What was bound: without it nothing of this interface is linked.
@@ -90,44 +87,18 @@ impl Opened {
     }
 
     async fn get(&self, key: &StoreKey) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.bound.buckets.get(&self.bucket, key).await?;
+        let found = self.buckets.get(&self.bucket, key).await?;
         Ok(found.map(|found| found.value.into()))
     }
 
     async fn set(&self, key: &StoreKey, value: Vec<u8>) -> Result<(), Error> {
         self.check_size(&value)?;
-        Ok(self.bound.buckets.put(&self.bucket, key, Bytes::from(value), Expected::Anything).await?)
+        Ok(self.buckets.put(&self.bucket, key, Bytes::from(value), Expected::Anything).await?)
     }
 
     async fn increment(&self, key: &StoreKey, delta: u64) -> Result<u64, Error> {
-        for attempt in 1..=SWAP_ATTEMPTS_MAX {
-            let found = self.bound.buckets.get(&self.bucket, key).await?;
-            let (old, revision) = match &found {
-                Some(found) => (number(&found.value)?, found.revision),
-                None => (0, 0),
-            };
-            let sum = old.checked_add(delta).ok_or_else(|| other("the number would be larger than 64 bits hold"))?;
-            let value = Bytes::from(sum.to_string());
-            match self.bound.buckets.put(&self.bucket, key, value, Expected::Revision(revision)).await {
-                Err(KeyValueError::Changed) => tokio::time::sleep(pause(attempt)).await,
-                done => return Ok(done.map(|()| sum)?),
-            }
-        }
-        Err(other(format_args!(
-            "others changed the value before each of {SWAP_ATTEMPTS_MAX} attempts; it is as it was"
-        )))
+        Ok(self.buckets.increment(&self.bucket, key, delta).await?)
     }
-}
-
-fn pause(attempt: u32) -> Duration {
-    let longest = Duration::from_millis(u64::from(attempt)).min(SWAP_PAUSE_MAX);
-    longest.mul_f64(rand::random::<f64>())
-}
-
-/// Numbers are decimal text, as the published hosts keep them.
-fn number(value: &[u8]) -> Result<u64, Error> {
-    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).ok_or_else(|| other("the value is no number in decimal digits"))
 }
 
 impl store::Host for InstanceState {
@@ -138,10 +109,14 @@ impl store::Host for InstanceState {
             Ok(name) => name,
             Err(error) => return Ok(Err(other(format_args!("the bucket {:?} {error}", shown(named))))),
         };
+        let buckets = match bound.buckets_of(&name) {
+            Ok(buckets) => buckets,
+            Err(error) => return Ok(Err(other(format_args!("the bucket {name} {error}")))),
+        };
         if let Err(error) = bound.note_bucket(&name) {
             return Ok(Err(other(error)));
         }
-        Ok(self.table().push(Bucket { name }).map_err(other))
+        Ok(self.table().push(Bucket { name, buckets }).map_err(other))
     }
 }
 
@@ -158,19 +133,19 @@ impl store::HostBucket for InstanceState {
 
     async fn delete(&mut self, handle: Resource<Bucket>, text: String) -> Answer<()> {
         let opened = opened(self, &handle)?;
-        let delete = async { Ok::<_, Error>(opened.bound.buckets.delete(&opened.bucket, &key(&text)?).await?) };
+        let delete = async { Ok::<_, Error>(opened.buckets.delete(&opened.bucket, &key(&text)?).await?) };
         Ok(opened.bounded(delete).await)
     }
 
     async fn exists(&mut self, handle: Resource<Bucket>, text: String) -> Answer<bool> {
         let opened = opened(self, &handle)?;
-        let look = async { Ok::<_, Error>(opened.bound.buckets.get(&opened.bucket, &key(&text)?).await?.is_some()) };
+        let look = async { Ok::<_, Error>(opened.buckets.get(&opened.bucket, &key(&text)?).await?.is_some()) };
         Ok(opened.bounded(look).await)
     }
 
     async fn list_keys(&mut self, handle: Resource<Bucket>, cursor: Option<u64>) -> Answer<KeyResponse> {
         let opened = opened(self, &handle)?;
-        let listed = opened.bound.buckets.list(&opened.bucket, cursor.unwrap_or(0), KEYS_PER_PAGE_MAX);
+        let listed = opened.buckets.list(&opened.bucket, cursor.unwrap_or(0), KEYS_PER_PAGE_MAX);
         let page = opened.bounded(listed).await;
         Ok(page.map(|page| KeyResponse {
             keys: page.keys.iter().map(|key| key.as_str().to_owned()).collect(),
@@ -233,7 +208,7 @@ impl batch::Host for InstanceState {
         let opened = opened(self, &handle)?;
         let delete = async {
             let keys = checked_keys(&keys)?;
-            let one = async |key| Ok(opened.bound.buckets.delete(&opened.bucket, key).await?);
+            let one = async |key| Ok(opened.buckets.delete(&opened.bucket, key).await?);
             done_of(keys.iter().map(one).collect(), "deleted").await
         };
         Ok(opened.bounded(delete).await)
@@ -267,19 +242,6 @@ async fn done_of<F: Future<Output = Result<(), Error>>>(work: Vec<F>, what: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_decimal_text() {
-        assert_eq!(number(b"18446744073709551615").ok(), Some(u64::MAX));
-        for bad in [&b"-1"[..], b"+1", b" 1", b"1.0", b"18446744073709551616", b"\xff", b"", b"one"] {
-            assert!(number(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn pauses_are_short() {
-        assert!((1..=SWAP_ATTEMPTS_MAX).all(|attempt| pause(attempt) <= SWAP_PAUSE_MAX));
-    }
 
     #[test]
     fn a_batch_has_so_many_keys() {

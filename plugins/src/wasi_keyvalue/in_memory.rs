@@ -10,7 +10,10 @@ use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, StoreKey, StoreName};
 use roadstead_runtime::PluginError;
 
-use super::backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned};
+use super::{
+    backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned},
+    increment,
+};
 
 /// All namespaces' buckets.
 #[derive(Default)]
@@ -20,6 +23,10 @@ pub struct InMemoryBuckets {
 
 #[async_trait]
 impl KeyValueBackend for InMemoryBuckets {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Buckets>, PluginError> {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = all
@@ -127,6 +134,13 @@ impl Buckets for Tenant {
         expected: Expected,
     ) -> Result<(), KeyValueError> {
         self.kept().put(&self.limits, bucket, key, value, expected)
+    }
+
+    async fn increment(&self, bucket: &StoreName, key: &StoreKey, delta: u64) -> Result<u64, KeyValueError> {
+        let mut kept = self.kept();
+        let sum = increment::sum(kept.get(bucket, key).map(|found| &*found.value), delta)?;
+        kept.put(&self.limits, bucket, key, Bytes::from(sum.to_string()), Expected::Anything)?;
+        Ok(sum)
     }
 
     async fn delete(&self, bucket: &StoreName, key: &StoreKey) -> Result<(), KeyValueError> {

@@ -15,6 +15,7 @@ use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError,
     artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
+    egress::{Egress, EgressOptions, EgressSetupError},
     engine::{EngineError, EngineWithClock},
     gate::Gate,
     instance::HostShared,
@@ -38,6 +39,8 @@ pub enum BuildError {
     Base(String),
     #[error("images cannot be fetched")]
     Images(#[source] PullError),
+    #[error("components cannot send requests")]
+    Egress(#[from] EgressSetupError),
     #[error("the host's metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("the plugin {id} cannot start")]
@@ -62,6 +65,7 @@ pub struct HostBuilder {
     artifacts: ArtifactOptions,
     remedies: Vec<(PackageName, String)>,
     folders: ReferenceFolders,
+    egress: EgressOptions,
     shared: http::Extensions,
 }
 
@@ -152,6 +156,12 @@ impl HostBuilder {
         self
     }
 
+    /// Lets components send requests as `options` say. Without it they reach the public internet, as far as their
+    /// manifests let them (`allowedHosts`), and nothing else.
+    pub fn with_egress(self, options: EgressOptions) -> Self {
+        Self { egress: options, ..self }
+    }
+
     /// Gives the host something that plugins ask for by its type, in place of an earlier one of the type: a NATS client,
     /// for example, that they share ([`PluginContext::shared`]).
     pub fn with_shared<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -186,7 +196,8 @@ impl HostBuilder {
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
         let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
         let images = images.map_err(BuildError::Images)?;
-        let given = Given { remedies: self.remedies, folders: self.folders };
+        let egress = Egress::new(self.egress, limits.clone(), &self.registry)?;
+        let given = Given { remedies: self.remedies, folders: self.folders, egress };
         let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, given)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {

@@ -91,7 +91,7 @@ impl Host {
         let request = Arc::new(request);
         let id = &request.id;
         self.count_states();
-        for warning in support::warnings(&request, self.https_address().is_some()) {
+        for warning in support::warnings(&request, self.abilities()) {
             tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
         }
         let result = tokio::select! {

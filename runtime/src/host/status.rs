@@ -5,7 +5,12 @@ use std::num::{NonZeroU32, NonZeroU64};
 use serde::Serialize;
 
 use super::{Entry, Host, WorkloadRequest};
-use crate::{WorkloadId, component::PoolStatus, plugin::InterfaceOffer, support};
+use crate::{
+    WorkloadId,
+    component::PoolStatus,
+    plugin::InterfaceOffer,
+    support::{self, Abilities},
+};
 
 /// The published states of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -137,7 +142,7 @@ impl WorkloadStatus {
         Self { state: WorkloadState::Error, reason: Some(reason), replicas, ..Self::not_found(id) }
     }
 
-    fn of(id: &WorkloadId, entry: &Entry, speaks_tls: bool) -> Self {
+    fn of(id: &WorkloadId, entry: &Entry, abilities: Abilities) -> Self {
         let request = &entry.request;
         let trigger = request.trigger.as_ref().map(|trigger| TriggerStatus {
             host: trigger.host.to_string(),
@@ -160,7 +165,7 @@ impl WorkloadStatus {
         Self {
             state: entry.state,
             reason: entry.reason.clone(),
-            warnings: support::warnings(request, speaks_tls),
+            warnings: support::warnings(request, abilities),
             replicas: request.replicas,
             trigger,
             components: components.collect(),
@@ -181,11 +186,11 @@ impl Host {
             version: offer.version.to_string(),
             interfaces: offer.imports.iter().chain(offer.types).chain(offer.exports).copied().collect(),
         });
-        let speaks_tls = self.https_address().is_some();
+        let abilities = self.abilities();
         let workloads = self
             .entries()
             .iter()
-            .map(|(id, entry)| self.judged(id, WorkloadStatus::of(id, entry, speaks_tls)))
+            .map(|(id, entry)| self.judged(id, WorkloadStatus::of(id, entry, abilities)))
             .collect();
         HostStatus {
             name: self.name.clone(),
@@ -235,7 +240,7 @@ impl Host {
 
     pub(crate) fn status_of(&self, id: &WorkloadId) -> WorkloadStatus {
         match self.entries().get(id) {
-            Some(entry) => self.judged(id, WorkloadStatus::of(id, entry, self.https_address().is_some())),
+            Some(entry) => self.judged(id, WorkloadStatus::of(id, entry, self.abilities())),
             None => WorkloadStatus::not_found(id),
         }
     }

@@ -121,10 +121,6 @@ pub(super) struct AbsentArguments {
     /// not start with it [default: none].
     #[arg(long, value_name = "URL", env = "ROADSTEAD_POSTGRES_URL", hide_env_values = true)]
     postgres_url: Option<String>,
-    /// Let components reach ports of the host's own loopback addresses. Not in this version: the host does not start with
-    /// it.
-    #[arg(long, env = "ROADSTEAD_ALLOW_HOST_LOOPBACK", value_parser = FalseyValueParser::new())]
-    allow_host_loopback: bool,
 }
 
 /// A flag that cannot be had.
@@ -153,11 +149,6 @@ impl AbsentArguments {
         let absent = [
             ("--postgres-url", self.postgres_url.is_some(), NO_STORES),
             (PUBLISHED_POSTGRES_URL, published_postgres_url, NO_STORES),
-            (
-                "--allow-host-loopback",
-                self.allow_host_loopback,
-                "this version opens no connections for components, to loopback addresses or others",
-            ),
         ];
         match absent.into_iter().find(|(_, given, _)| *given) {
             Some((flag, _, reason)) => Err(AbsentError { flag, reason }),

@@ -107,5 +107,5 @@ fn what_is_not_there_is_refused() {
     assert_eq!(refused("", false), None);
     assert_eq!(refused("", true), Some("WASH_POSTGRES_URL"));
     assert_eq!(refused("--postgres-url postgres://a", false), Some("--postgres-url"));
-    assert_eq!(refused("--allow-host-loopback", false), Some("--allow-host-loopback"));
+    assert_eq!(refused("--allow-host-loopback", false), None);
 }

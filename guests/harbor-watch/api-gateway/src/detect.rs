@@ -31,11 +31,28 @@ pub(crate) fn detect(request: &IncomingRequest) -> Response {
     match consumer::request(SUBJECT, &body, TIMEOUT_MS) {
         Ok(reply) => match serde_json::from_slice::<Refusal>(&reply.body) {
             Ok(refusal) => problem(400, &refusal.error),
-            Err(_) => Response::new(200, "application/geo+json", reply.body).header("cache-control", "no-store"),
+            Err(_) => {
+                let found = Response::new(200, "application/geo+json", reply.body).header("cache-control", "no-store");
+                located(found, &body)
+            }
         },
         Err(reason) => {
             log(Level::Warn, LOG_CONTEXT, &format!("{SUBJECT}: {reason}"));
             problem(502, &reason)
         }
     }
+}
+
+/// Says where the same answer is to be had from now on.
+#[cfg(feature = "archive")]
+fn located(found: Response, body: &[u8]) -> Response {
+    match harbor_watch_sar::DetectRequest::from_json(body) {
+        Ok(request) => found.header("content-location", &format!("/api/detections/{}", request.key())),
+        Err(_) => found,
+    }
+}
+
+#[cfg(not(feature = "archive"))]
+fn located(found: Response, _: &[u8]) -> Response {
+    found
 }

@@ -1,9 +1,12 @@
 //! Harbor Watch's gateway: the page, the list of regions, and `POST /api/detect`, which asks the worker by message.
 //!
 //! It exists as the thin, fresh-per-request half of the application. It must not know how a vessel is detected, nor
-//! check a request: the worker does, and its refusal is passed on.
+//! check a request: the worker does, and its refusal is passed on. With the feature `archive` it also reads what the worker
+//! has kept.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
+#[cfg(feature = "archive")]
+mod archive;
 mod detect;
 mod page;
 mod regions;
@@ -11,9 +14,32 @@ mod regions;
 use guest_http::{Query, Response, SendError};
 use wasip2::http::types::{IncomingRequest, Method, ResponseOutparam};
 
+#[cfg(not(feature = "archive"))]
 wit_bindgen::generate!({
-    path: ["../../../wit/wasi-logging", "../../../wit/wasmcloud-messaging", "wit"],
+    path: [
+        "../../../wit/wasi-io",
+        "../../../wit/wasi-logging",
+        "../../../wit/wasmcloud-messaging",
+        "../../../wit/wasi-keyvalue",
+        "../../../wit/wasi-blobstore",
+        "wit",
+    ],
     world: "roadstead:harbor-watch-api-gateway/api-gateway",
+    generate_all,
+});
+
+#[cfg(feature = "archive")]
+wit_bindgen::generate!({
+    path: [
+        "../../../wit/wasi-io",
+        "../../../wit/wasi-logging",
+        "../../../wit/wasmcloud-messaging",
+        "../../../wit/wasi-keyvalue",
+        "../../../wit/wasi-blobstore",
+        "wit",
+    ],
+    world: "roadstead:harbor-watch-api-gateway/api-gateway-archive",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
     generate_all,
 });
 
@@ -46,8 +72,19 @@ fn route(request: &IncomingRequest) -> Response {
             Method::Post => detect::detect(request),
             _ => not_allowed("POST"),
         },
-        path => problem(404, &format!("there is nothing at {path}")),
+        path => kept(path, &method).unwrap_or_else(|| problem(404, &format!("there is nothing at {path}"))),
     }
+}
+
+/// What the worker has kept, at the paths where it is to be had.
+#[cfg(feature = "archive")]
+fn kept(path: &str, method: &Method) -> Option<Response> {
+    Some(read_only(method, archive::at(path)?))
+}
+
+#[cfg(not(feature = "archive"))]
+fn kept(_: &str, _: &Method) -> Option<Response> {
+    None
 }
 
 /// Answers GET, and HEAD with the same head.

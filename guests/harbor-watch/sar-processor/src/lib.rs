@@ -1,26 +1,61 @@
 //! Harbor Watch's worker: a detection request comes as a message, the answer leaves as a message.
 //!
 //! It exists to put the pipeline of `harbor-watch-sar` behind `wasmcloud:messaging/handler`. It must not know HTTP, who
-//! asks, or how the pipeline works. Any instance may take any message: all that one keeps is its device, where it was
-//! built with the feature `gpu`.
+//! asks, or how the pipeline works. Any instance may take any message: all that one keeps for itself is its device, where it
+//! was built with the feature `gpu`. With the feature `archive` it keeps for others what it found.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
+#[cfg(feature = "archive")]
+mod archive;
 #[cfg(feature = "gpu")]
 mod gpu;
 
-use harbor_watch_sar::{CpuDetector, DetectRequest, DetectorError, Report, RequestError, run};
+use harbor_watch_sar::{CpuDetector, DetectRequest, DetectorError, Observation, RequestError, Settings, observe};
 
-#[cfg(not(feature = "gpu"))]
+#[cfg(not(feature = "archive"))]
 wit_bindgen::generate!({
-    path: ["../../../wit/wasi-logging", "../../../wit/wasi-webgpu", "../../../wit/wasmcloud-messaging", "wit"],
+    path: [
+        "../../../wit/wasi-logging",
+        "../../../wit/wasi-webgpu",
+        "../../../wit/wasmcloud-messaging",
+        "../../../wit/wasi-config",
+        "../../../wit/wasi-keyvalue",
+        "../../../wit/wasi-blobstore",
+        "wit",
+    ],
     world: "roadstead:harbor-watch-sar-processor/sar-processor",
+    generate_all,
+});
+
+#[cfg(all(feature = "archive", not(feature = "gpu")))]
+wit_bindgen::generate!({
+    path: [
+        "../../../wit/wasi-logging",
+        "../../../wit/wasi-webgpu",
+        "../../../wit/wasmcloud-messaging",
+        "../../../wit/wasi-config",
+        "../../../wit/wasi-keyvalue",
+        "../../../wit/wasi-blobstore",
+        "wit",
+    ],
+    world: "roadstead:harbor-watch-sar-processor/sar-processor-archive",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
     generate_all,
 });
 
 #[cfg(feature = "gpu")]
 wit_bindgen::generate!({
-    path: ["../../../wit/wasi-logging", "../../../wit/wasi-webgpu", "../../../wit/wasmcloud-messaging", "wit"],
+    path: [
+        "../../../wit/wasi-logging",
+        "../../../wit/wasi-webgpu",
+        "../../../wit/wasmcloud-messaging",
+        "../../../wit/wasi-config",
+        "../../../wit/wasi-keyvalue",
+        "../../../wit/wasi-blobstore",
+        "wit",
+    ],
     world: "roadstead:harbor-watch-sar-processor/sar-processor-gpu",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
     generate_all,
 });
 
@@ -39,22 +74,53 @@ impl Guest for SarProcessor {
             log(Level::Warn, LOG_CONTEXT, "a request without reply-to: nobody waits for the answer, nothing was done");
             return Ok(());
         };
-        let body = answer(&message.body).inspect_err(|reason| log(Level::Error, LOG_CONTEXT, reason))?;
-        consumer::publish(&BrokerMessage { subject: reply_to, body, reply_to: None })
+        let answer = answer(&message.body).inspect_err(|reason| log(Level::Error, LOG_CONTEXT, reason))?;
+        consumer::publish(&BrokerMessage { subject: reply_to, body: answer.json.clone(), reply_to: None })?;
+        // After the answer: whoever asked does not wait for it.
+        answer.keep();
+        Ok(())
     }
 }
 
 export!(SarProcessor);
 
+/// The reply to a request, and what came of it unless the request was wrong.
+struct Answer {
+    json: Vec<u8>,
+    found: Option<(DetectRequest, Observation)>,
+}
+
+impl Answer {
+    #[cfg(feature = "archive")]
+    fn keep(&self) {
+        if let Some((request, observation)) = &self.found {
+            archive::keep(&request.key(), observation, &self.json);
+        }
+    }
+
+    #[cfg(not(feature = "archive"))]
+    fn keep(&self) {
+        let _ = &self.found;
+    }
+}
+
+#[cfg(feature = "archive")]
+use archive::settings;
+
+#[cfg(not(feature = "archive"))]
+fn settings() -> Settings {
+    Settings::default()
+}
+
 /// The reply to a request: the GeoJSON, or `{"error": ...}` when the request itself is wrong. Our own failures are the
 /// `Err`, so that the host tells the one who waits.
-fn answer(json: &[u8]) -> Result<Vec<u8>, String> {
+fn answer(json: &[u8]) -> Result<Answer, String> {
     let request = match DetectRequest::from_json(json) {
         Ok(request) => request,
-        Err(error) => return refusal(&error),
+        Err(error) => return refusal(&error).map(|json| Answer { json, found: None }),
     };
-    let report = detect(&request).map_err(|error: DetectorError| error.to_string())?;
-    let stats = &report.stats;
+    let observation = detect(&request, &settings()).map_err(|error: DetectorError| error.to_string())?;
+    let stats = &observation.report.stats;
     let line = format!(
         "{} seed {}: {} detections, {} dark, {} of {} vessels found on {}",
         stats.region,
@@ -66,7 +132,8 @@ fn answer(json: &[u8]) -> Result<Vec<u8>, String> {
         stats.compute_backend
     );
     log(Level::Info, LOG_CONTEXT, &line);
-    report.to_json().map_err(|error| error.to_string())
+    let json = observation.report.to_json().map_err(|error| error.to_string())?;
+    Ok(Answer { json, found: Some((request, observation)) })
 }
 
 fn refusal(error: &RequestError) -> Result<Vec<u8>, String> {
@@ -76,18 +143,22 @@ fn refusal(error: &RequestError) -> Result<Vec<u8>, String> {
 
 /// Runs the pipeline on the processor.
 #[cfg(not(feature = "gpu"))]
-fn detect(request: &DetectRequest) -> Result<Report, DetectorError> {
-    run(request, &CpuDetector)
+fn detect(request: &DetectRequest, settings: &Settings) -> Result<Observation, DetectorError> {
+    observe(request, settings, &CpuDetector)
 }
 
 /// Runs the pipeline on the GPU, unless the client rules it out. A GPU that fails is an error: an answer that took the
 /// slow way unasked would hide it.
 #[cfg(feature = "gpu")]
-fn detect(request: &DetectRequest) -> Result<Report, DetectorError> {
+fn detect(request: &DetectRequest, settings: &Settings) -> Result<Observation, DetectorError> {
     use harbor_watch_sar::TiledDetector;
 
     thread_local! {
         static GPU: TiledDetector<gpu::WebGpu> = TiledDetector::new(gpu::WebGpu::default());
     }
-    if request.force_cpu() { run(request, &CpuDetector) } else { GPU.with(|gpu| run(request, gpu)) }
+    if request.force_cpu() {
+        observe(request, settings, &CpuDetector)
+    } else {
+        GPU.with(|gpu| observe(request, settings, gpu))
+    }
 }

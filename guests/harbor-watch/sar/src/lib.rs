@@ -25,13 +25,16 @@ mod region;
 mod report;
 mod request;
 mod scene;
+mod settings;
 
 pub use detector::{
     Candidate, CfarParameters, CpuDetector, Detector, DetectorError, Found, HALF_WINDOW_MAX, Image, LAND, Tile,
     TileDevice, TileLimits, TiledDetector, Window,
 };
 pub use geo::{BoundingBox, Position};
-pub use pipeline::run;
+pub use pipeline::{Observation, observe, run};
 pub use region::{Anchorage, Lane, Region, regions};
 pub use report::{Report, Stats};
 pub use request::{DetectRequest, RequestError};
+pub use scene::{Quicklook, Scene};
+pub use settings::{Settings, SettingsError};

@@ -8,10 +8,9 @@ use crate::geo::{Frame, Point, heading_difference, normal_heading};
 use crate::matching;
 use crate::report::{Detection, Feature, Geometry, Report, Stats, TrackProperties};
 use crate::request::DetectRequest;
-use crate::scene::{self, LOOKS, SeaMask};
+use crate::scene::{self, LOOKS, Scene, SeaMask};
+use crate::settings::Settings;
 
-/// Chance that a pixel of pure sea passes the threshold.
-const FALSE_ALARM_PROBABILITY: f64 = 1e-6;
 /// Half the longest vessel: what the guard window has to hold, metres.
 const GUARD_M: f64 = 190.0;
 /// Width of the ring of clutter around the guard window, metres.
@@ -19,20 +18,39 @@ const RING_M: f64 = 260.0;
 /// Farthest that a detection may be from the AIS report that explains it, metres, before the pixel's own size.
 const AIS_GATE_M: f64 = 150.0;
 
-/// Runs the whole pipeline for one request.
+/// What came of a request: the answer, and the scene that it is about.
+pub struct Observation {
+    /// The answer.
+    pub report: Report,
+    /// The scene.
+    pub scene: Scene,
+}
+
+/// Runs the whole pipeline for one request, as it is set by default.
 ///
 /// # Errors
 /// What the detector says when it fails; nothing else can.
 pub fn run(request: &DetectRequest, detector: &dyn Detector) -> Result<Report, DetectorError> {
+    observe(request, &Settings::default(), detector).map(|observation| observation.report)
+}
+
+/// The same with settings of one's own, and with the scene.
+///
+/// # Errors
+/// What the detector says when it fails; nothing else can.
+pub fn observe(
+    request: &DetectRequest,
+    settings: &Settings,
+    detector: &dyn Detector,
+) -> Result<Observation, DetectorError> {
     let frame = Frame::new(request.region.bounds, request.width_px, request.height_px);
     let mask = SeaMask::new(request.region, frame);
     let vessels = fleet::launch(request, &frame, &mask);
     let intensity = scene::intensity(&frame, &mask, &vessels, request.seed);
     let image =
         Image { width_px: frame.width_px, height_px: frame.height_px, intensity: &intensity, sea: mask.flags() };
-    let parameters = parameters(&frame);
+    let parameters = parameters(&frame, settings);
     let ratios = detector.ratios(&image, &parameters)?;
-    drop(intensity);
     let blobs = cluster::blobs(&ratios, &frame);
     let tracks = ais::listen(&vessels, request.region, &frame, &mask, request.seed);
     let partners = explain(&blobs, &tracks, &frame);
@@ -48,7 +66,7 @@ pub fn run(request: &DetectRequest, detector: &dyn Detector) -> Result<Report, D
         sea_area_km2: rounded(mask.area_km2(), 1),
         compute_backend: detector.backend(),
         looks: LOOKS,
-        false_alarm_probability: FALSE_ALARM_PROBABILITY,
+        false_alarm_probability: settings.false_alarm_probability(),
         threshold: rounded(f64::from(parameters.threshold), 3),
         guard_half_px: [parameters.guard.columns, parameters.guard.rows],
         training_half_px: [parameters.training.columns, parameters.training.rows],
@@ -61,17 +79,18 @@ pub fn run(request: &DetectRequest, detector: &dyn Detector) -> Result<Report, D
         ais_tracks: tracks.len(),
         ais_without_return: tracks.len() - matched,
     };
-    Ok(report(&frame, &blobs, &tracks, &partners, &parameters, stats))
+    let report = report(&frame, &blobs, &tracks, &partners, &parameters, stats);
+    Ok(Observation { report, scene: Scene::new(frame.width_px, frame.height_px, intensity) })
 }
 
-fn parameters(frame: &Frame) -> CfarParameters {
+fn parameters(frame: &Frame, settings: &Settings) -> CfarParameters {
     let half = |metres: f64, spacing: f64| libm::ceil(metres / spacing) as usize + 1;
     let window =
         |metres: f64| Window { columns: half(metres, frame.spacing_x()), rows: half(metres, frame.spacing_y()) };
     CfarParameters {
         guard: window(GUARD_M),
         training: window(GUARD_M + RING_M),
-        threshold: threshold_for(FALSE_ALARM_PROBABILITY, LOOKS) as f32,
+        threshold: threshold_for(settings.false_alarm_probability(), LOOKS) as f32,
         training_px_min: 8,
     }
 }

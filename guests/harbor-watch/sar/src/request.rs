@@ -106,6 +106,13 @@ impl DetectRequest {
         })
     }
 
+    /// A name of the scene that is asked for: the same for requests that mean the same scene, whoever detects in it. Letters,
+    /// digits, '-' and '.' alone.
+    pub fn key(&self) -> String {
+        let Self { region, width_px, height_px, targets, seed, density, .. } = self;
+        format!("{}-{width_px}x{height_px}-t{targets}-d{density}-s{seed}", region.id)
+    }
+
     /// Whether the client rules out every detector but the one on the processor.
     pub fn force_cpu(&self) -> bool {
         self.force_cpu
@@ -139,6 +146,15 @@ mod tests {
     fn the_published_request_is_taken() {
         let json = br#"{"region":"singapore","sar_width":512,"sar_height":512,"num_targets":0,"seed":42,"density":0.5,"force_cpu":true}"#;
         assert!(DetectRequest::from_json(json).unwrap().force_cpu());
+    }
+
+    #[test]
+    fn a_key_names_a_scene() {
+        let key = |json: &str| DetectRequest::from_json(json.as_bytes()).unwrap().key();
+        assert_eq!(key("{}"), "singapore-512x512-t0-d0.5-s42");
+        assert_eq!(key(r#"{"force_cpu":true}"#), key("{}"));
+        let odd = key(r#"{"region":"los-angeles","density":1e-7,"num_targets":3,"seed":18446744073709551615}"#);
+        assert_eq!(odd, "los-angeles-512x512-t3-d0.0000001-s18446744073709551615");
     }
 
     #[test]

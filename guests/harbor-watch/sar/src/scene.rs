@@ -4,8 +4,10 @@
 //! AIS.
 
 mod hull;
+mod quicklook;
 mod sea;
 
+pub use quicklook::{Quicklook, Scene};
 pub(crate) use sea::SeaMask;
 
 use crate::fleet::Vessel;

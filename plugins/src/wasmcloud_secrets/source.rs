@@ -1,0 +1,318 @@
+//! Where secrets are: files as Kubernetes mounts them, and values that the host was given. It knows names that were checked
+//! and no guest; what it reads is wiped when it is no longer needed, and its errors name files and never what is in them.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use roadstead_config::{Namespace, ResourceName, SecretKey};
+use secrecy::{ExposeSecret, SecretSlice};
+
+/// Most values of one secret.
+const VALUES_MAX: usize = 1_000;
+
+/// The value of a secret: shown nowhere, and wiped when it is dropped.
+#[derive(Debug)]
+pub struct SecretBytes(SecretSlice<u8>);
+
+impl SecretBytes {
+    /// Of bytes, which are copied.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut own = Vec::with_capacity(bytes.len());
+        own.extend_from_slice(bytes);
+        // As large as it has room for, it becomes the slice without a further copy.
+        Self(own.into())
+    }
+
+    /// Of text, which is copied.
+    pub fn of_text(text: &str) -> Self {
+        Self::of(text.as_bytes())
+    }
+
+    /// The bytes, for who is about to hand them to the component that they are for.
+    pub fn reveal(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+}
+
+/// Why a secret cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The host has no folder of secrets, and was given no value of this name.
+    #[error("the host has no folder for it; start it with --secret-dir DIR, or give values with --secret-env")]
+    NoFolder,
+    /// The secret is not there.
+    #[error("there is no folder {}; it would have a file for each value", path.display())]
+    Missing { path: PathBuf },
+    /// A file or folder is there, and cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A value is larger than one may be, in bytes.
+    #[error("{} is more than {max} bytes large (config_file_bytes_max)", path.display())]
+    TooLarge { path: PathBuf, max: u64 },
+    /// The secret has too many values.
+    #[error("{} has more than {VALUES_MAX} files", path.display())]
+    TooMany { path: PathBuf },
+    /// The host is about to end.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+/// A folder with the secrets of all namespaces.
+pub(super) struct Folders {
+    root: PathBuf,
+}
+
+impl Folders {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder of one secret. Names have no slash: what is one tenant's is out of another's reach.
+    pub(super) fn of(&self, namespace: &Namespace, name: &ResourceName) -> PathBuf {
+        match namespace.as_str() {
+            Namespace::DEFAULT => self.root.join(name.as_str()),
+            namespace => self.root.join(namespace).join(name.as_str()),
+        }
+    }
+}
+
+/// What a name of a manifest stands for.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub(super) folder: Option<PathBuf>,
+    pub(super) values: BTreeMap<SecretKey, Arc<SecretBytes>>,
+}
+
+impl Object {
+    /// Whether it is there, and no larger than it may be.
+    pub(super) async fn check(&self, bytes_max: u64) -> Result<(), SecretError> {
+        let object = self.clone();
+        blocking(move || object.look(bytes_max)).await
+    }
+
+    fn look(&self, bytes_max: u64) -> Result<(), SecretError> {
+        let Some(folder) = &self.folder else {
+            return if self.values.is_empty() { Err(SecretError::NoFolder) } else { Ok(()) };
+        };
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) && !self.values.is_empty() => return Ok(()),
+            Err(error) if is_absent(&error) => return Err(SecretError::Missing { path: folder.clone() }),
+            Err(source) => return Err(SecretError::Read { path: folder.clone(), source }),
+        };
+        let mut count = 0;
+        for entry in entries {
+            let path = entry.map_err(|source| SecretError::Read { path: folder.clone(), source })?.path();
+            let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<SecretKey>().ok());
+            if key.is_none() || !path.is_file() {
+                continue;
+            }
+            count += 1;
+            if count > VALUES_MAX {
+                return Err(SecretError::TooMany { path: folder.clone() });
+            }
+            // Also whether it can be read.
+            read(&path, bytes_max)?;
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &SecretKey, bytes_max: u64) -> Result<Option<Arc<SecretBytes>>, SecretError> {
+        let of_file = match &self.folder {
+            Some(folder) => read(&folder.join(key.as_str()), bytes_max)?.map(Arc::new),
+            None => None,
+        };
+        Ok(of_file.or_else(|| self.values.get(key).cloned()))
+    }
+}
+
+/// The value of `key` in the first of `objects` that has one, as it is now.
+pub(super) async fn find(
+    objects: Arc<[Object]>,
+    key: SecretKey,
+    bytes_max: u64,
+) -> Result<Option<Arc<SecretBytes>>, SecretError> {
+    blocking(move || {
+        for object in objects.iter() {
+            if let Some(value) = object.value(&key, bytes_max)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
+) -> Result<T, SecretError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SecretError::Stopping)?
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// A file, where there is one. Links are followed: Kubernetes mounts values as such.
+fn read(path: &Path, bytes_max: u64) -> Result<Option<SecretBytes>, SecretError> {
+    let failed = |source| SecretError::Read { path: path.to_owned(), source };
+    let too_large = || SecretError::TooLarge { path: path.to_owned(), max: bytes_max };
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    // A pipe would be waited for.
+    if !about.is_file() {
+        return Ok(None);
+    }
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    // Of the file that is open: another may have taken its place.
+    let bytes = file.metadata().map_err(failed)?.len();
+    if bytes > bytes_max {
+        return Err(too_large());
+    }
+    let mut room = SecretSlice::from(vec![0; usize::try_from(bytes).map_err(|_| too_large())?]);
+    let filled = fill(&mut file, secrecy::ExposeSecretMut::expose_secret_mut(&mut room)).map_err(failed)?;
+    // One that is written in place while it is read may be shorter than it was.
+    let value = if filled as u64 == bytes {
+        room
+    } else {
+        SecretBytes::of(room.expose_secret().get(..filled).unwrap_or_default()).0
+    };
+    Ok(Some(SecretBytes(value)))
+}
+
+/// Reads until `room` is full or the file ends; gives the number of bytes.
+fn fill(file: &mut File, room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use super::*;
+
+    const VALUE: &str = "a value that is shown nowhere";
+
+    fn folder() -> (tempfile::TempDir, Object) {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("payment");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("key"), VALUE).unwrap();
+        fs::write(folder.path().join("outside"), VALUE).unwrap();
+        let folders = Folders::new(folder.path().to_owned());
+        let object = Object {
+            folder: Some(folders.of(&Namespace::default(), &"payment".parse().unwrap())),
+            values: BTreeMap::from([(key("given"), Arc::new(SecretBytes::of_text("given")))]),
+        };
+        (folder, object)
+    }
+
+    fn key(text: &str) -> SecretKey {
+        text.parse().unwrap()
+    }
+
+    fn text(value: &SecretBytes) -> &str {
+        std::str::from_utf8(value.reveal()).unwrap()
+    }
+
+    #[test]
+    fn a_value_shows_nothing() {
+        let value = SecretBytes::of_text(VALUE);
+        assert!(!format!("{value:?} {:?}", Arc::new(SecretBytes::of_text(VALUE))).contains("value that"));
+        assert_eq!(text(&value), VALUE);
+    }
+
+    #[test]
+    fn files_come_before_values_and_are_read_anew() {
+        let (folder, object) = folder();
+        let get = |name: &str| object.value(&key(name), 100).unwrap().map(|value| text(&value).to_owned());
+        assert_eq!(get("key").as_deref(), Some(VALUE));
+        assert_eq!(get("given").as_deref(), Some("given"));
+        assert_eq!(get("outside"), None);
+        fs::write(folder.path().join("payment/given"), "newer").unwrap();
+        assert_eq!(get("given").as_deref(), Some("newer"));
+        fs::remove_file(folder.path().join("payment/given")).unwrap();
+        assert_eq!(get("given").as_deref(), Some("given"));
+    }
+
+    #[test]
+    fn mounts_of_kubernetes_are_read_and_replaced_at_once() {
+        let (folder, object) = folder();
+        let own = folder.path().join("payment");
+        for (time, value) in [("..1", "one"), ("..2", "two")] {
+            fs::create_dir(own.join(time)).unwrap();
+            fs::write(own.join(time).join("mounted"), value).unwrap();
+            symlink(time, own.join("..new")).unwrap();
+            fs::rename(own.join("..new"), own.join("..data")).unwrap();
+            if time == "..1" {
+                symlink("..data/mounted", own.join("mounted")).unwrap();
+            }
+            assert_eq!(
+                object.value(&key("mounted"), 100).unwrap().map(|found| text(&found).to_owned()).unwrap(),
+                value
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_file_is_named_and_not_shown() {
+        let (folder, object) = folder();
+        let error = object.value(&key("key"), 10).unwrap_err().to_string();
+        assert!(error.contains("payment/key is more than 10 bytes large") && !error.contains(VALUE), "{error}");
+        let error = object.look(10).unwrap_err().to_string();
+        assert!(error.contains("config_file_bytes_max") && !error.contains(VALUE), "{error}");
+        // A pipe that nobody writes to, and a folder.
+        let pipe = folder.path().join("payment/pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::create_dir(folder.path().join("payment/folder")).unwrap();
+        assert!(object.value(&key("pipe"), 100).unwrap().is_none());
+        assert!(object.value(&key("folder"), 100).unwrap().is_none());
+        object.look(100).unwrap();
+    }
+
+    #[test]
+    fn a_secret_has_so_many_values() {
+        let (folder, object) = folder();
+        for number in 1..VALUES_MAX {
+            fs::write(folder.path().join(format!("payment/{number}")), "").unwrap();
+        }
+        object.look(100).unwrap();
+        fs::write(folder.path().join("payment/one-more"), "").unwrap();
+        assert!(matches!(object.look(100), Err(SecretError::TooMany { .. })));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let (_folder, object) = folder();
+        let missing = Object { folder: object.folder.map(|path| path.with_file_name("none")), values: BTreeMap::new() };
+        assert!(missing.look(100).unwrap_err().to_string().contains("/none; it would have a file"));
+        let none = Object { folder: None, values: BTreeMap::new() };
+        assert!(matches!(none.look(100), Err(SecretError::NoFolder)));
+        assert!(Object { folder: missing.folder, values: object.values }.look(100).is_ok());
+    }
+}
