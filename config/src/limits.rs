@@ -329,6 +329,10 @@ limits! {
     /// Time that one call of `wasi:keyvalue` or `wasi:blobstore` may take, other than the reading and writing of objects;
     /// the call's own deadline ends it as well.
     store_call_ms = 5_000 Milliseconds;
+    /// Connections to the PostgreSQL server of `--postgres-url`; one namespace has half of them at a time.
+    postgres_connections_max = 16 Count;
+    /// Time that a call waits for one of them.
+    postgres_wait_ms = 2_000 Milliseconds;
     /// Size of a command that a fleet's scheduler sends.
     control_bytes_max = 1_048_576 Bytes;
     /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused

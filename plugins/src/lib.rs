@@ -1,9 +1,10 @@
 //! The capabilities that Roadstead brings: one folder for each WIT package, each a `HostPlugin`.
 //!
-//! Nothing here knows of pingora; the NATS client's types stay in this crate.
+//! Nothing here knows of pingora; the types of the clients of NATS and PostgreSQL stay in this crate.
 
 mod store_call;
 pub mod tenant_nats;
+pub mod tenant_postgres;
 pub mod wasi_blobstore;
 pub mod wasi_config;
 pub mod wasi_keyvalue;

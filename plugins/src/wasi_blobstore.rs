@@ -9,6 +9,7 @@ mod handles;
 mod host;
 mod in_memory;
 mod nats;
+mod postgres;
 mod transfer;
 
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,7 @@ use wasmtime::component::{HasSelf, Linker};
 pub use backend::{BlobBackend, BlobError, Chunks, ContainerInfo, Containers, ObjectInfo, ObjectPage};
 pub use in_memory::InMemoryContainers;
 pub use nats::{NatsBlobstore, NatsContainers};
+pub use postgres::{PostgresBlobstore, PostgresContainers};
 
 use crate::tenant_nats::NatsClients;
 use bindings::wasi::blobstore as wit;

@@ -8,6 +8,7 @@ mod bindings;
 mod host;
 mod in_memory;
 mod nats;
+mod postgres;
 
 use std::{
     collections::BTreeSet,
@@ -25,6 +26,7 @@ use wasmtime::component::{HasSelf, Linker};
 pub use backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned};
 pub use in_memory::InMemoryBuckets;
 pub use nats::{NatsBuckets, NatsKeyValue};
+pub use postgres::{PostgresBuckets, PostgresKeyValue};
 
 use crate::tenant_nats::NatsClients;
 use bindings::wasi::keyvalue as wit;

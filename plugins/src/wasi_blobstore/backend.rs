@@ -57,6 +57,11 @@ pub struct ObjectPage {
 pub trait Chunks: Send {
     /// The next piece, never empty; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, BlobError>;
+
+    /// Leaves out at most so many of the bytes that come next, as far as that costs nothing; tells how many.
+    fn skip(&mut self, _bytes: u64) -> u64 {
+        0
+    }
 }
 
 /// The containers of one namespace. Whoever calls bounds the time.
