@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows of pingora; the types of the clients of NATS and PostgreSQL stay in this crate.
 
+pub mod data_dir;
+mod store_backends;
 mod store_call;
 pub mod tenant_nats;
 pub mod tenant_postgres;

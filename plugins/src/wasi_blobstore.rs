@@ -12,10 +12,13 @@ mod nats;
 mod postgres;
 mod transfer;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
-use roadstead_config::{InterfaceName, Limits, interface::InterfaceError};
+use roadstead_config::{InterfaceName, Limits, StoreName, interface::InterfaceError};
 use roadstead_runtime::{
     BoundState, InstanceState, PluginError,
     plugin::{ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
@@ -28,25 +31,35 @@ pub use in_memory::InMemoryContainers;
 pub use nats::{NatsBlobstore, NatsContainers};
 pub use postgres::{PostgresBlobstore, PostgresContainers};
 
-use crate::tenant_nats::NatsClients;
+use crate::{
+    store_backends::{Backends, NoEntry, Routes},
+    tenant_nats::NatsClients,
+};
 use bindings::wasi::blobstore as wit;
 
-/// The plugin, over any backend.
+const PACKAGE: &str = "wasi:blobstore";
+
+/// The plugin, over one backend or several.
 pub struct Blobstore {
-    backend: Arc<dyn BlobBackend>,
+    backends: Backends<dyn BlobBackend>,
     offers: Vec<InterfaceOffer>,
     limits: OnceLock<Arc<Limits>>,
 }
 
 /// What the plugin keeps for one component.
 pub(crate) struct Bound {
-    pub(crate) containers: Arc<dyn Containers>,
+    routes: Routes<Arc<dyn Containers>>,
     pub(crate) limits: Arc<Limits>,
     /// Objects that the component may write at a time.
     pub(crate) transfers: Arc<Semaphore>,
 }
 
 impl Bound {
+    /// The containers among which the one of this name is.
+    fn containers_of(&self, name: &StoreName) -> Result<Arc<dyn Containers>, NoEntry> {
+        self.routes.of(name.as_str(), PACKAGE).cloned()
+    }
+
     fn too_many_transfers(&self) -> String {
         let max = self.limits.blobstore_writes_max;
         format!("the component writes {max} objects, as many as it may at a time (blobstore_writes_max)")
@@ -56,7 +69,22 @@ impl Bound {
 impl Blobstore {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn BlobBackend>) -> Self {
-        Self { backend, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+        let backends = Backends::new(backend.name(), backend);
+        Self { backends, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+    }
+
+    /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Arc<dyn BlobBackend>) -> Self {
+        self.backends.add(backend.name(), backend);
+        self
+    }
+
+    /// What would bring a backend that this host does not have, for the error of who asks for it.
+    #[must_use]
+    pub fn with_remedy(mut self, name: &'static str, remedy: &'static str) -> Self {
+        self.backends.explain(name, remedy);
+        self
     }
 
     /// The plugin with all objects in the memory of this process.
@@ -93,9 +121,14 @@ impl HostPlugin for Blobstore {
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
         let not_started = || PluginError::Configuration("the blobstore plugin is not started".into());
         let limits = self.limits.get().ok_or_else(not_started)?.clone();
-        let containers = self.backend.of(&binding.workload.namespace, &limits).await?;
+        let routes = self.backends.routes(&binding)?;
+        let mut opened = BTreeMap::new();
+        for (name, backend) in self.backends.used_by(&routes) {
+            opened.insert(name, backend.of(&binding.workload.namespace, &limits).await?);
+        }
+        let routes = routes.to(&opened);
         let writes = usize::try_from(limits.blobstore_writes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Ok(Some(Arc::new(Bound { containers, limits, transfers: Arc::new(Semaphore::new(writes)) })))
+        Ok(Some(Arc::new(Bound { routes, limits, transfers: Arc::new(Semaphore::new(writes)) })))
     }
 
     fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -111,6 +144,6 @@ impl HostPlugin for Blobstore {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        self.backend.readiness()
+        self.backends.iter().try_for_each(|backend| backend.readiness())
     }
 }

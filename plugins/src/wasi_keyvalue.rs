@@ -11,7 +11,7 @@ mod nats;
 mod postgres;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -28,29 +28,42 @@ pub use in_memory::InMemoryBuckets;
 pub use nats::{NatsBuckets, NatsKeyValue};
 pub use postgres::{PostgresBuckets, PostgresKeyValue};
 
-use crate::tenant_nats::NatsClients;
+use crate::{
+    store_backends::{Backends, NoEntry, Routes},
+    tenant_nats::NatsClients,
+};
 use bindings::wasi::keyvalue as wit;
 
-/// The plugin, over any backend.
+const PACKAGE: &str = "wasi:keyvalue";
+
+/// The plugin, over one backend or several.
 pub struct KeyValue {
-    backend: Arc<dyn KeyValueBackend>,
+    backends: Backends<dyn KeyValueBackend>,
     offers: Vec<InterfaceOffer>,
     limits: OnceLock<Arc<Limits>>,
 }
 
 /// A bucket that a guest has opened.
+#[derive(Clone)]
 pub struct Bucket {
     pub(crate) name: StoreName,
+    /// Those of the backend that its name led to.
+    pub(crate) buckets: Arc<dyn Buckets>,
 }
 
 /// What the plugin keeps for one component.
 pub(crate) struct Bound {
-    pub(crate) buckets: Arc<dyn Buckets>,
+    routes: Routes<Arc<dyn Buckets>>,
     pub(crate) limits: Arc<Limits>,
     opened: Mutex<BTreeSet<StoreName>>,
 }
 
 impl Bound {
+    /// The buckets among which the one of this name is.
+    fn buckets_of(&self, name: &StoreName) -> Result<Arc<dyn Buckets>, NoEntry> {
+        self.routes.of(name.as_str(), PACKAGE).cloned()
+    }
+
     /// The component opens a bucket.
     fn note_bucket(&self, name: &StoreName) -> Result<(), TooManyBuckets> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +85,22 @@ struct TooManyBuckets {
 impl KeyValue {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn KeyValueBackend>) -> Self {
-        Self { backend, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+        let backends = Backends::new(backend.name(), backend);
+        Self { backends, offers: Self::offer().into_iter().collect(), limits: OnceLock::new() }
+    }
+
+    /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Arc<dyn KeyValueBackend>) -> Self {
+        self.backends.add(backend.name(), backend);
+        self
+    }
+
+    /// What would bring a backend that this host does not have, for the error of who asks for it.
+    #[must_use]
+    pub fn with_remedy(mut self, name: &'static str, remedy: &'static str) -> Self {
+        self.backends.explain(name, remedy);
+        self
     }
 
     /// The plugin with all values in the memory of this process.
@@ -108,8 +136,13 @@ impl HostPlugin for KeyValue {
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
         let not_started = || PluginError::Configuration("the keyvalue plugin is not started".into());
         let limits = self.limits.get().ok_or_else(not_started)?.clone();
-        let buckets = self.backend.of(&binding.workload.namespace, &limits).await?;
-        Ok(Some(Arc::new(Bound { buckets, limits, opened: Mutex::default() })))
+        let routes = self.backends.routes(&binding)?;
+        let mut opened = BTreeMap::new();
+        for (name, backend) in self.backends.used_by(&routes) {
+            opened.insert(name, backend.of(&binding.workload.namespace, &limits).await?);
+        }
+        let routes = routes.to(&opened);
+        Ok(Some(Arc::new(Bound { routes, limits, opened: Mutex::default() })))
     }
 
     fn link(&self, interfaces: &[InterfaceName], linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -125,6 +158,6 @@ impl HostPlugin for KeyValue {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        self.backend.readiness()
+        self.backends.iter().try_for_each(|backend| backend.readiness())
     }
 }

@@ -28,7 +28,7 @@ use super::{
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
     registry::RegistryArguments,
-    stores,
+    stores::{StoreArguments, StoreArgumentsError},
     tls::TlsArguments,
     usage,
 };
@@ -74,6 +74,8 @@ pub(super) struct HostArguments {
     #[command(flatten)]
     gpu: GpuArguments,
     #[command(flatten)]
+    stores: StoreArguments,
+    #[command(flatten)]
     absent: AbsentArguments,
     #[command(flatten)]
     registry: RegistryArguments,
@@ -97,6 +99,8 @@ enum HostError {
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
     Data(#[source] ConnectError),
+    #[error(transparent)]
+    Stores(#[from] StoreArgumentsError),
     #[error(transparent)]
     Gpu(#[from] HostGpuError),
     #[error(transparent)]
@@ -175,7 +179,7 @@ async fn start(
     let gpu = arguments.gpu.plugin(&limits).await?;
     let messaging = data(&arguments).await.map_err(HostError::Data)?;
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
-    let stores = stores::plugins(&messaging);
+    let stores = arguments.stores.plugins(&messaging)?;
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())

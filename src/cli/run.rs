@@ -26,7 +26,7 @@ use super::{
     proxies::ProxyArguments,
     registry::{PullSecrets, RegistryArguments},
     sockets::{PassedSockets, Places, SocketArguments},
-    stores::{self, ReferenceArguments},
+    stores::{ReferenceArguments, StoreArguments, StoreArgumentsError},
     tls::TlsArguments,
     usage,
 };
@@ -67,6 +67,8 @@ pub(super) struct RunArguments {
     gpu: GpuArguments,
     #[command(flatten)]
     references: ReferenceArguments,
+    #[command(flatten)]
+    stores: StoreArguments,
     /// Deploy again whenever a manifest or a component file changes. What is not valid changes nothing.
     #[arg(long)]
     watch: bool,
@@ -95,6 +97,8 @@ pub(super) struct RunArguments {
 enum RunError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Stores(#[from] StoreArgumentsError),
     #[error(transparent)]
     Gpu(#[from] HostGpuError),
     #[error(transparent)]
@@ -185,7 +189,7 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
-    let stores = stores::plugins(&messaging);
+    let stores = arguments.stores.plugins(&messaging)?;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = arguments
         .references

@@ -1,10 +1,16 @@
-//! What keeps the workloads' keys, objects and live settings: NATS, where messages go over NATS, else this process.
+//! What keeps the workloads' keys, objects and live settings: NATS, where messages go over NATS, the disk, where there is
+//! `--data-dir`, and the memory of this process. How each does it, is not known here.
 
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use roadstead_plugins::{
-    wasi_blobstore::Blobstore, wasi_config::DynamicConfig, wasi_keyvalue::KeyValue, wasmcloud_messaging::Messaging,
+    data_dir::{DataDir, DataDirError},
+    tenant_nats::NatsClients,
+    wasi_blobstore::{BlobBackend, Blobstore, InMemoryContainers, NatsContainers},
+    wasi_config::DynamicConfig,
+    wasi_keyvalue::{InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets},
+    wasmcloud_messaging::Messaging,
 };
 use roadstead_runtime::{host::HostBuilder, plugin::HostPlugin};
 
@@ -33,16 +39,68 @@ impl ReferenceArguments {
     }
 }
 
-/// The plugins that store, over the connections of `messaging` where it has some.
-pub(super) fn plugins(messaging: &Messaging) -> [Arc<dyn HostPlugin>; 3] {
-    match messaging.nats_clients() {
-        Some(clients) => [
-            Arc::new(DynamicConfig::with_clients(clients.clone())),
-            Arc::new(KeyValue::nats(clients.clone())),
-            Arc::new(Blobstore::nats(clients)),
-        ],
-        None => {
-            [Arc::new(DynamicConfig::new(false)), Arc::new(KeyValue::in_memory()), Arc::new(Blobstore::in_memory())]
+/// Flags of what keeps the workloads' keys and objects.
+#[derive(Debug, Args)]
+pub(super) struct StoreArguments {
+    /// Folder in which keys and objects are kept, made where it is not there; this host alone uses it [default: none].
+    #[arg(long, value_name = "DIR", env = "ROADSTEAD_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// What brings the backends that a host may lack.
+const REMEDIES: [(&str, &str); 2] = [("disk", "--data-dir DIR"), ("nats", "--data-nats-url URL")];
+
+/// The backends of a host for keys and for objects, the one of entries that ask for none first.
+struct HostBackends {
+    keys: Vec<Arc<dyn KeyValueBackend>>,
+    objects: Vec<Arc<dyn BlobBackend>>,
+}
+
+impl StoreArguments {
+    /// The plugins that store, over the connections of `messaging` where it has some.
+    pub(super) fn plugins(&self, messaging: &Messaging) -> Result<[Arc<dyn HostPlugin>; 3], StoreArgumentsError> {
+        let clients = messaging.nats_clients();
+        let HostBackends { keys, objects } = self.backends(clients.clone())?;
+        let live = clients.map_or_else(|| DynamicConfig::new(false), DynamicConfig::with_clients);
+        let mut keys = keys.into_iter();
+        let mut objects = objects.into_iter();
+        let (Some(first_keys), Some(first_objects)) = (keys.next(), objects.next()) else {
+            return Err(StoreArgumentsError::Nothing);
+        };
+        let mut key_value = keys.fold(KeyValue::new(first_keys), KeyValue::with_backend);
+        let mut blobstore = objects.fold(Blobstore::new(first_objects), Blobstore::with_backend);
+        for (name, remedy) in REMEDIES {
+            key_value = key_value.with_remedy(name, remedy);
+            blobstore = blobstore.with_remedy(name, remedy);
         }
+        Ok([Arc::new(live), Arc::new(key_value), Arc::new(blobstore)])
     }
+
+    /// All that this host has, in the order in which entries get them that ask for none.
+    fn backends(&self, clients: Option<NatsClients>) -> Result<HostBackends, StoreArgumentsError> {
+        let mut all = HostBackends { keys: Vec::new(), objects: Vec::new() };
+        let data_dir = self.data_dir.as_deref().map(DataDir::open).transpose()?;
+        if let Some(clients) = clients {
+            all.add(NatsBuckets::new(clients.clone()), NatsContainers::new(clients));
+        }
+        drop(data_dir);
+        all.add(InMemoryBuckets::default(), InMemoryContainers::default());
+        Ok(all)
+    }
+}
+
+impl HostBackends {
+    fn add(&mut self, keys: impl KeyValueBackend, objects: impl BlobBackend) {
+        self.keys.push(Arc::new(keys));
+        self.objects.push(Arc::new(objects));
+    }
+}
+
+/// Why there are no stores.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreArgumentsError {
+    #[error("the host has nothing that keeps keys and objects")]
+    Nothing,
+    #[error("there is no folder for keys and objects (--data-dir)")]
+    DataDir(#[from] DataDirError),
 }

@@ -15,6 +15,11 @@ pub(crate) const OBJECT_OVERHEAD_BYTES: u64 = 512;
 /// Containers of all namespaces.
 #[async_trait]
 pub trait BlobBackend: Send + Sync + 'static {
+    /// What manifests call it in `config.backend`: one of a few fixed words, which metrics have as a label.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
     /// Those of one namespace: out of reach of every other.
     ///
     /// # Errors

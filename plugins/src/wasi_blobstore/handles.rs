@@ -7,18 +7,21 @@ use roadstead_config::{ObjectName, StoreName};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use super::{
-    backend::BlobError,
+    backend::{BlobError, Containers},
     transfer::{Pipe, Range},
 };
 
 /// A container that a guest has opened.
+#[derive(Clone)]
 pub struct Container {
     pub(super) name: StoreName,
+    /// Those of the backend that its name led to.
+    pub(super) containers: Arc<dyn Containers>,
 }
 
 /// Names of objects, of which one page is here.
 pub struct ObjectNames {
-    pub(super) container: StoreName,
+    pub(super) container: Container,
     pub(super) page: VecDeque<ObjectName>,
     /// Where the rest begins.
     pub(super) next: Option<u64>,

@@ -62,9 +62,9 @@ fn calling(state: &InstanceState) -> wasmtime::Result<Calling> {
     Ok(Calling { bound, time, transfer_time })
 }
 
-fn opened(state: &mut InstanceState, handle: &Resource<Container>) -> wasmtime::Result<(Calling, StoreName)> {
-    let name = state.table().get(handle)?.name.clone();
-    Ok((calling(state)?, name))
+fn opened(state: &mut InstanceState, handle: &Resource<Container>) -> wasmtime::Result<(Calling, Container)> {
+    let container = state.table().get(handle)?.clone();
+    Ok((calling(state)?, container))
 }
 
 impl Calling {
@@ -76,28 +76,36 @@ impl Calling {
         Duration::from_millis(self.bound.limits.blobstore_idle_ms)
     }
 
-    /// The container, where it is there.
-    async fn container(&self, named: &str) -> Result<StoreName, String> {
+    /// The container of this name, there or not, in the backend that the name leads to.
+    fn place(&self, named: &str) -> Result<Container, String> {
         let name = container_name(named)?;
-        match self.wait(self.bound.containers.info(&name)).await? {
-            Some(_) => Ok(name),
-            None => Err(text(BlobError::NoContainer(name))),
+        match self.bound.containers_of(&name) {
+            Ok(containers) => Ok(Container { name, containers }),
+            Err(error) => Err(format!("the container {name} {error}")),
+        }
+    }
+
+    /// Refuses a container that is not there.
+    async fn require(&self, container: &Container) -> Result<(), String> {
+        match self.wait(container.containers.info(&container.name)).await? {
+            Some(_) => Ok(()),
+            None => Err(text(BlobError::NoContainer(container.name.clone()))),
         }
     }
 
     /// Copies an object in a task of its own: a call that ends leaves nothing half done.
     async fn copy(&self, source: &ObjectId, target: &ObjectId) -> Result<(), String> {
-        let from = (container_name(&source.container)?, object_name(&source.object)?);
-        let to = (container_name(&target.container)?, object_name(&target.object)?);
+        let from = (self.place(&source.container)?, object_name(&source.object)?);
+        let to = (self.place(&target.container)?, object_name(&target.object)?);
         let Ok(permit) = self.bound.transfers.clone().try_acquire_owned() else {
             return Err(self.bound.too_many_transfers());
         };
-        let (containers, within) = (self.bound.containers.clone(), self.idle());
+        let within = self.idle();
         let copying = tokio::spawn(async move {
             let _permit = permit;
-            let (info, inner) = containers.read(&from.0, &from.1).await?;
+            let (info, inner) = from.0.containers.read(&from.0.name, &from.1).await?;
             let mut range = Range { inner, skip: 0, left: info.size, within };
-            containers.write(&to.0, &to.1, &mut range).await
+            to.0.containers.write(&to.0.name, &to.1, &mut range).await
         });
         let copied = self.transfer_time.wait(copying).await.map_err(text)?;
         copied.map_err(|_| "the copy was broken off".to_owned())?.map_err(text)
@@ -194,11 +202,11 @@ impl container::HostContainer for InstanceState {
     }
 
     async fn info(&mut self, handle: Resource<Container>) -> Answer<ContainerMetadata> {
-        let (calling, name) = opened(self, &handle)?;
-        let info = calling.wait(calling.bound.containers.info(&name)).await;
+        let (calling, container) = opened(self, &handle)?;
+        let info = calling.wait(container.containers.info(&container.name)).await;
         Ok(info.and_then(|info| match info {
-            Some(info) => Ok(ContainerMetadata { name: name.to_string(), created_at: info.created_at }),
-            None => Err(text(BlobError::NoContainer(name))),
+            Some(info) => Ok(ContainerMetadata { name: container.name.to_string(), created_at: info.created_at }),
+            None => Err(text(BlobError::NoContainer(container.name))),
         }))
     }
 
@@ -209,7 +217,7 @@ impl container::HostContainer for InstanceState {
         start: u64,
         end: u64,
     ) -> Answer<Resource<IncomingValue>> {
-        let (calling, name) = opened(self, &handle)?;
+        let (calling, container) = opened(self, &handle)?;
         let object = match object_name(&named) {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
@@ -218,7 +226,7 @@ impl container::HostContainer for InstanceState {
             return Ok(Err(format!("the range from {start} to {end} ends before it begins")));
         }
         let within = calling.idle();
-        let found = calling.wait(calling.bound.containers.read(&name, &object)).await;
+        let found = calling.wait(container.containers.read(&container.name, &object)).await;
         Ok(found.and_then(|(info, inner)| {
             let left = info.size.min(end.saturating_add(1)).saturating_sub(start);
             let range = Range { inner, skip: start, left, within };
@@ -232,23 +240,23 @@ impl container::HostContainer for InstanceState {
         named: String,
         data: Resource<OutgoingValue>,
     ) -> Answer<()> {
-        let (calling, name) = opened(self, &handle)?;
+        let (calling, container) = opened(self, &handle)?;
         let object = match object_name(&named) {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        if let Err(error) = calling.container(name.as_str()).await {
+        if let Err(error) = calling.require(&container).await {
             return Ok(Err(error));
         }
         let value = self.table().get_mut(&data)?;
         if value.upload.is_some() {
             return Ok(Err("the value has a place already".into()));
         }
-        let (pipe, containers) = (value.pipe.clone(), calling.bound.containers.clone());
+        let pipe = value.pipe.clone();
         let mut written = Written { pipe: pipe.clone(), idle: calling.idle() };
         pipe.place();
         value.upload = Some(tokio::spawn(async move {
-            let stored = containers.write(&name, &object, &mut written).await;
+            let stored = container.containers.write(&container.name, &object, &mut written).await;
             if let Err(error) = &stored {
                 pipe.fail(error.clone());
             }
@@ -259,7 +267,7 @@ impl container::HostContainer for InstanceState {
 
     async fn list_objects(&mut self, handle: Resource<Container>) -> Answer<Resource<ObjectNames>> {
         let (calling, container) = opened(self, &handle)?;
-        let page = calling.wait(calling.bound.containers.list(&container, 0, NAMES_PER_PAGE_MAX)).await;
+        let page = calling.wait(container.containers.list(&container.name, 0, NAMES_PER_PAGE_MAX)).await;
         Ok(page.and_then(|page| {
             let names = ObjectNames { container, page: page.names.into(), next: page.next };
             self.table().push(names).map_err(text)
@@ -272,7 +280,7 @@ impl container::HostContainer for InstanceState {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(calling.wait(calling.bound.containers.remove(&container, &object)).await)
+        Ok(calling.wait(container.containers.remove(&container.name, &object)).await)
     }
 
     async fn delete_objects(&mut self, handle: Resource<Container>, names: Vec<String>) -> Answer<()> {
@@ -288,7 +296,7 @@ impl container::HostContainer for InstanceState {
         };
         let remove = async {
             for (done, object) in objects.iter().enumerate() {
-                let removed = calling.bound.containers.remove(&container, object).await;
+                let removed = container.containers.remove(&container.name, object).await;
                 removed.map_err(|error| format!("{done} of {} objects were deleted: {error}", objects.len()))?;
             }
             Ok(())
@@ -302,7 +310,7 @@ impl container::HostContainer for InstanceState {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(calling.wait(calling.bound.containers.object(&container, &object)).await.map(|found| found.is_some()))
+        Ok(calling.wait(container.containers.object(&container.name, &object)).await.map(|found| found.is_some()))
     }
 
     async fn object_info(&mut self, handle: Resource<Container>, named: String) -> Answer<ObjectMetadata> {
@@ -311,21 +319,21 @@ impl container::HostContainer for InstanceState {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        let found = calling.wait(calling.bound.containers.object(&container, &object)).await;
+        let found = calling.wait(container.containers.object(&container.name, &object)).await;
         Ok(found.and_then(|found| match found {
             Some(info) => Ok(ObjectMetadata {
                 name: named,
-                container: container.to_string(),
+                container: container.name.to_string(),
                 created_at: info.created_at,
                 size: info.size,
             }),
-            None => Err(text(BlobError::NoObject(container))),
+            None => Err(text(BlobError::NoObject(container.name))),
         }))
     }
 
     async fn clear(&mut self, handle: Resource<Container>) -> Answer<()> {
         let (calling, container) = opened(self, &handle)?;
-        Ok(calling.wait(calling.bound.containers.clear(&container)).await)
+        Ok(calling.wait(container.containers.clear(&container.name)).await)
     }
 
     async fn drop(&mut self, handle: Resource<Container>) -> wasmtime::Result<()> {
@@ -352,7 +360,7 @@ async fn take_names(
             break;
         }
         let container = names.container.clone();
-        let listed = calling.wait(calling.bound.containers.list(&container, from, NAMES_PER_PAGE_MAX)).await;
+        let listed = calling.wait(container.containers.list(&container.name, from, NAMES_PER_PAGE_MAX)).await;
         let page = match listed {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
@@ -387,35 +395,40 @@ impl container::HostStreamObjectNames for InstanceState {
 impl blobstore::Host for InstanceState {
     async fn create_container(&mut self, named: String) -> Answer<Resource<Container>> {
         let calling = calling(self)?;
-        let name = match container_name(&named) {
-            Ok(name) => name,
+        let container = match calling.place(&named) {
+            Ok(container) => container,
             Err(error) => return Ok(Err(error)),
         };
-        let made = calling.wait(calling.bound.containers.create(&name)).await;
-        Ok(made.and_then(|()| self.table().push(Container { name }).map_err(text)))
+        let made = calling.wait(container.containers.create(&container.name)).await;
+        Ok(made.and_then(|()| self.table().push(container).map_err(text)))
     }
 
     async fn get_container(&mut self, named: String) -> Answer<Resource<Container>> {
-        let found = calling(self)?.container(&named).await;
-        Ok(found.and_then(|name| self.table().push(Container { name }).map_err(text)))
+        let calling = calling(self)?;
+        let container = match calling.place(&named) {
+            Ok(container) => container,
+            Err(error) => return Ok(Err(error)),
+        };
+        let there = calling.require(&container).await;
+        Ok(there.and_then(|()| self.table().push(container).map_err(text)))
     }
 
     async fn delete_container(&mut self, named: String) -> Answer<()> {
         let calling = calling(self)?;
-        let name = match container_name(&named) {
-            Ok(name) => name,
+        let container = match calling.place(&named) {
+            Ok(container) => container,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(calling.wait(calling.bound.containers.delete(&name)).await)
+        Ok(calling.wait(container.containers.delete(&container.name)).await)
     }
 
     async fn container_exists(&mut self, named: String) -> Answer<bool> {
         let calling = calling(self)?;
-        let name = match container_name(&named) {
-            Ok(name) => name,
+        let container = match calling.place(&named) {
+            Ok(container) => container,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(calling.wait(calling.bound.containers.info(&name)).await.map(|info| info.is_some()))
+        Ok(calling.wait(container.containers.info(&container.name)).await.map(|info| info.is_some()))
     }
 
     async fn copy_object(&mut self, src: ObjectId, dest: ObjectId) -> Answer<()> {
@@ -430,9 +443,9 @@ impl blobstore::Host for InstanceState {
         if let Err(error) = calling.copy(&src, &dest).await {
             return Ok(Err(error));
         }
-        let from = container_name(&src.container).and_then(|name| Ok((name, object_name(&src.object)?)));
+        let from = calling.place(&src.container).and_then(|container| Ok((container, object_name(&src.object)?)));
         Ok(match from {
-            Ok((container, object)) => calling.wait(calling.bound.containers.remove(&container, &object)).await,
+            Ok((container, object)) => calling.wait(container.containers.remove(&container.name, &object)).await,
             Err(error) => Err(error),
         })
     }

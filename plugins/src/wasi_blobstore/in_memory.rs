@@ -23,6 +23,10 @@ pub struct InMemoryContainers {
 
 #[async_trait]
 impl BlobBackend for InMemoryContainers {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Containers>, PluginError> {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Tenant { limits: limits.clone(), containers: Mutex::default() });

@@ -63,6 +63,10 @@ impl NatsContainers {
 
 #[async_trait]
 impl BlobBackend for NatsContainers {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Containers>, PluginError> {
         let client = self.clients.of(namespace).await?;
         // A namespace has no '_': where it ends is plain.

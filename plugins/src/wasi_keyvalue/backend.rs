@@ -12,6 +12,11 @@ use crate::tenant_nats::StreamError;
 /// Keys and values of all namespaces.
 #[async_trait]
 pub trait KeyValueBackend: Send + Sync + 'static {
+    /// What manifests call it in `config.backend`: one of a few fixed words, which metrics have as a label.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
     /// Those of one namespace: out of reach of every other.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use wasmtime::component::Resource;
 
 use super::{
     Bound, Bucket,
-    backend::{Expected, KeyValueError},
+    backend::{Buckets, Expected, KeyValueError},
     bindings::wasi::keyvalue::{
         atomics, batch,
         store::{self, Error, KeyResponse},
@@ -57,15 +57,16 @@ fn shown(text: &str) -> String {
 /// A bucket that the guest has opened, and what belongs to it.
 struct Opened {
     bound: Arc<Bound>,
+    buckets: Arc<dyn Buckets>,
     bucket: StoreName,
     time: CallTime,
 }
 
 fn opened(state: &mut InstanceState, handle: &Resource<Bucket>) -> wasmtime::Result<Opened> {
-    let bucket = state.table().get(handle)?.name.clone();
+    let Bucket { name: bucket, buckets } = state.table().get(handle)?.clone();
     let bound = bound(state)?;
     let time = CallTime::of(state, &bound.limits);
-    Ok(Opened { bound, bucket, time })
+    Ok(Opened { bound, buckets, bucket, time })
 }
 
 /// What was bound: without it nothing of this interface is linked.
@@ -90,25 +91,25 @@ impl Opened {
     }
 
     async fn get(&self, key: &StoreKey) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.bound.buckets.get(&self.bucket, key).await?;
+        let found = self.buckets.get(&self.bucket, key).await?;
         Ok(found.map(|found| found.value.into()))
     }
 
     async fn set(&self, key: &StoreKey, value: Vec<u8>) -> Result<(), Error> {
         self.check_size(&value)?;
-        Ok(self.bound.buckets.put(&self.bucket, key, Bytes::from(value), Expected::Anything).await?)
+        Ok(self.buckets.put(&self.bucket, key, Bytes::from(value), Expected::Anything).await?)
     }
 
     async fn increment(&self, key: &StoreKey, delta: u64) -> Result<u64, Error> {
         for attempt in 1..=SWAP_ATTEMPTS_MAX {
-            let found = self.bound.buckets.get(&self.bucket, key).await?;
+            let found = self.buckets.get(&self.bucket, key).await?;
             let (old, revision) = match &found {
                 Some(found) => (number(&found.value)?, found.revision),
                 None => (0, 0),
             };
             let sum = old.checked_add(delta).ok_or_else(|| other("the number would be larger than 64 bits hold"))?;
             let value = Bytes::from(sum.to_string());
-            match self.bound.buckets.put(&self.bucket, key, value, Expected::Revision(revision)).await {
+            match self.buckets.put(&self.bucket, key, value, Expected::Revision(revision)).await {
                 Err(KeyValueError::Changed) => tokio::time::sleep(pause(attempt)).await,
                 done => return Ok(done.map(|()| sum)?),
             }
@@ -138,10 +139,14 @@ impl store::Host for InstanceState {
             Ok(name) => name,
             Err(error) => return Ok(Err(other(format_args!("the bucket {:?} {error}", shown(named))))),
         };
+        let buckets = match bound.buckets_of(&name) {
+            Ok(buckets) => buckets,
+            Err(error) => return Ok(Err(other(format_args!("the bucket {name} {error}")))),
+        };
         if let Err(error) = bound.note_bucket(&name) {
             return Ok(Err(other(error)));
         }
-        Ok(self.table().push(Bucket { name }).map_err(other))
+        Ok(self.table().push(Bucket { name, buckets }).map_err(other))
     }
 }
 
@@ -158,19 +163,19 @@ impl store::HostBucket for InstanceState {
 
     async fn delete(&mut self, handle: Resource<Bucket>, text: String) -> Answer<()> {
         let opened = opened(self, &handle)?;
-        let delete = async { Ok::<_, Error>(opened.bound.buckets.delete(&opened.bucket, &key(&text)?).await?) };
+        let delete = async { Ok::<_, Error>(opened.buckets.delete(&opened.bucket, &key(&text)?).await?) };
         Ok(opened.bounded(delete).await)
     }
 
     async fn exists(&mut self, handle: Resource<Bucket>, text: String) -> Answer<bool> {
         let opened = opened(self, &handle)?;
-        let look = async { Ok::<_, Error>(opened.bound.buckets.get(&opened.bucket, &key(&text)?).await?.is_some()) };
+        let look = async { Ok::<_, Error>(opened.buckets.get(&opened.bucket, &key(&text)?).await?.is_some()) };
         Ok(opened.bounded(look).await)
     }
 
     async fn list_keys(&mut self, handle: Resource<Bucket>, cursor: Option<u64>) -> Answer<KeyResponse> {
         let opened = opened(self, &handle)?;
-        let listed = opened.bound.buckets.list(&opened.bucket, cursor.unwrap_or(0), KEYS_PER_PAGE_MAX);
+        let listed = opened.buckets.list(&opened.bucket, cursor.unwrap_or(0), KEYS_PER_PAGE_MAX);
         let page = opened.bounded(listed).await;
         Ok(page.map(|page| KeyResponse {
             keys: page.keys.iter().map(|key| key.as_str().to_owned()).collect(),
@@ -233,7 +238,7 @@ impl batch::Host for InstanceState {
         let opened = opened(self, &handle)?;
         let delete = async {
             let keys = checked_keys(&keys)?;
-            let one = async |key| Ok(opened.bound.buckets.delete(&opened.bucket, key).await?);
+            let one = async |key| Ok(opened.buckets.delete(&opened.bucket, key).await?);
             done_of(keys.iter().map(one).collect(), "deleted").await
         };
         Ok(opened.bounded(delete).await)

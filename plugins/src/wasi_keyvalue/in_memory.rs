@@ -20,6 +20,10 @@ pub struct InMemoryBuckets {
 
 #[async_trait]
 impl KeyValueBackend for InMemoryBuckets {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Buckets>, PluginError> {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = all

@@ -58,6 +58,10 @@ impl NatsBuckets {
 
 #[async_trait]
 impl KeyValueBackend for NatsBuckets {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Buckets>, PluginError> {
         let client = self.clients.of(namespace).await?;
         let name = format!("{BUCKET_PREFIX}{namespace}");
