@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod postgres;
 mod process;
 mod proxies;
 mod registry;

@@ -18,7 +18,8 @@ use std::{
 };
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Timeouts,
 };
 use roadstead_config::{Limits, Namespace};
 use tokio::{
@@ -140,8 +141,13 @@ fn pool(url: &PostgresUrl, call_ms: u64, connections: usize, wait: Duration) -> 
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(config, MakeRustlsConnect::new(url.tls.as_ref().clone()), manager);
     let timeouts = Timeouts { wait: Some(wait), create: Some(url.connect_within()), recycle: Some(wait) };
-    let is_ours = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
-        Box::pin(async move { schema::check(client).await.map_err(|error| HookError::message(error.to_string())) })
+    let within = url.connect_within();
+    let is_ours = Hook::async_fn(move |client: &mut ClientWrapper, _| {
+        Box::pin(async move {
+            let checked = timeout(within, schema::check(client)).await;
+            let checked = checked.map_err(|_| HookError::message("a new connection says nothing"))?;
+            checked.map_err(|error| HookError::message(error.to_string()))
+        })
     });
     Pool::builder(manager)
         .max_size(connections)

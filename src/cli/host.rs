@@ -179,7 +179,7 @@ async fn start(
     let gpu = arguments.gpu.plugin(&limits).await?;
     let messaging = data(&arguments).await.map_err(HostError::Data)?;
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
-    let stores = arguments.stores.plugins(&messaging)?;
+    let stores = arguments.stores.plugins(&messaging, &limits).await?;
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())

@@ -6,10 +6,14 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// What is left out by default: the inner life of libraries.
-const QUIET_LIBRARIES: [&str; 7] = [
+const QUIET_LIBRARIES: [&str; 9] = [
     "pingora_core=warn",
     "pingora_proxy=error",
     "async_nats=warn",
+    // Says the parameters of each statement, which are what workloads store.
+    "tokio_postgres=warn",
+    // What is wrong with a connection is told by who uses it.
+    "deadpool=error",
     "cranelift=warn",
     "wasmtime=warn",
     "hyper=warn",

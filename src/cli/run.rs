@@ -189,7 +189,7 @@ async fn start(orders: Orders) -> Result<(Arc<Host>, AdminServer), RunError> {
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
-    let stores = arguments.stores.plugins(&messaging)?;
+    let stores = arguments.stores.plugins(&messaging, &limits).await?;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = arguments
         .references

@@ -1,5 +1,5 @@
-//! Hosts whose workloads store things: in the host's memory, or over a real nats-server with JetStream. Two tenants, `a`
-//! and `b`, have the probe of the stores each, under `a.test` and `b.test`.
+//! Hosts whose workloads store things: in the host's memory, over a real nats-server with JetStream, or in a real
+//! PostgreSQL. Two tenants, `a` and `b`, have the probe of the stores each, under `a.test` and `b.test`.
 
 use std::time::Duration;
 
@@ -7,11 +7,13 @@ use super::{
     client::Response,
     host::{Host, Options},
     nats::NatsServer,
+    postgres::PostgresServer,
 };
 
 pub struct Stores {
     pub host: Host,
     pub server: Option<NatsServer>,
+    pub database: Option<PostgresServer>,
 }
 
 /// The probe of a tenant; `config` is that of its `wasi:config` interface, in braces, with what belongs to it.
@@ -53,7 +55,7 @@ pub type Start = fn(Options) -> Stores;
 
 impl Stores {
     /// Every backend, each of which has to do the same.
-    pub const BACKENDS: [Start; 2] = [Self::in_memory_with, Self::over_nats_with];
+    pub const BACKENDS: [Start; 3] = [Self::in_memory_with, Self::over_nats_with, Self::in_postgres_with];
 
     pub fn in_memory() -> Self {
         Self::in_memory_with(Options::default())
@@ -61,7 +63,7 @@ impl Stores {
 
     pub fn in_memory_with(options: Options) -> Self {
         let host = Host::start_with(&both(), patient(options));
-        Self { host, server: None }
+        Self { host, server: None, database: None }
     }
 
     pub fn over_nats() -> Self {
@@ -71,7 +73,22 @@ impl Stores {
     pub fn over_nats_with(options: Options) -> Self {
         let server = NatsServer::start_with_jetstream();
         let host = Host::start_with(&both(), patient(options.nats(&server)));
-        Self { host, server: Some(server) }
+        Self { host, server: Some(server), database: None }
+    }
+
+    pub fn in_postgres() -> Self {
+        Self::in_postgres_with(Options::default())
+    }
+
+    pub fn in_postgres_with(options: Options) -> Self {
+        let database = PostgresServer::start();
+        let options = options.flag("--postgres-url", &database.url());
+        Self { host: Self::host(options), server: None, database: Some(database) }
+    }
+
+    /// A host with both tenants' probes.
+    pub fn host(options: Options) -> Host {
+        Host::start_with(&both(), patient(options))
     }
 
     /// Sends a request of tenant `a`.

@@ -1,4 +1,5 @@
-//! `wasi:blobstore`, as a component sees it: the same for every backend, in memory and over a real nats-server.
+//! `wasi:blobstore`, as a component sees it: the same for every backend, in memory, over a real nats-server and in a real
+//! PostgreSQL.
 
 use async_nats::jetstream;
 use tokio::io::AsyncReadExt;
@@ -219,8 +220,14 @@ async fn a_silent_writer_is_given_up() {
 
 #[tokio::test]
 async fn large_objects_pass_with_little_memory() {
+    for start in [Stores::over_nats_with, Stores::in_postgres_with] {
+        large_objects_pass_with_little_memory_in(start).await;
+    }
+}
+
+async fn large_objects_pass_with_little_memory_in(start: Start) {
     const MEBIBYTES: u64 = 96;
-    let stores = Stores::over_nats_with(Options::default().flag("--limit", "blobstore_container_bytes_max=200000000"));
+    let stores = start(Options::default().flag("--limit", "blobstore_container_bytes_max=200000000"));
     stores.say("/blobs/create-container?container=one", "").await;
     stores.say("/blobs/write?container=one&object=warm&mb=1", "").await;
     stores.host.forget_peak();

@@ -11,7 +11,7 @@ use super::PostgresUrlError;
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// The URL is none.
-    #[error("--postgres-url {0}")]
+    #[error("--postgres-url is not as it has to be")]
     Url(#[from] PostgresUrlError),
     /// Nobody answers.
     #[error(

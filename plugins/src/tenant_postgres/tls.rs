@@ -134,3 +134,24 @@ impl ServerCertVerifier for AnyName {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_authorities_is_of_no_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let refused = |text: &[u8]| {
+            std::fs::write(&file, text).unwrap();
+            client(&Trust::AuthoritiesAndName(Some(file.clone()))).unwrap_err()
+        };
+        assert!(matches!(refused(b""), TlsFileError::NoCertificate(_)));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(refused(broken), TlsFileError::NoCertificate(_)));
+        let large = vec![b'\n'; usize::try_from(AUTHORITIES_BYTES_MAX).unwrap() + 1];
+        assert!(matches!(refused(&large), TlsFileError::TooLarge(_)));
+        assert!(client(&Trust::Authorities(None)).is_ok());
+    }
+}

@@ -54,21 +54,21 @@ const PARAMETERS_OF_LIBPQ: [&str; 22] = [
 pub enum PostgresUrlError {
     /// It cannot be taken apart.
     #[error(
-        "is no URL ({0}); write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with '@', ':', '/', '?', '#' and '%' in \
+        "it is no URL ({0}); write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with '@', ':', '/', '?', '#' and '%' in \
          USER and PASSWORD percent-encoded"
     )]
     Form(url::ParseError),
     /// It is another kind of URL.
-    #[error("does not begin with postgres:// or postgresql://")]
+    #[error("it does not begin with postgres:// or postgresql://")]
     Scheme,
     /// It names no server, or several.
-    #[error("names no host, or several; write one, as in postgres://USER@HOST/DATABASE")]
+    #[error("it names no host, or several; write one, as in postgres://USER@HOST/DATABASE")]
     Host,
     /// It names nobody.
-    #[error("names no user; write one, as in postgres://USER@HOST/DATABASE")]
+    #[error("it names no user; write one, as in postgres://USER@HOST/DATABASE")]
     User,
     /// A part of it is no text.
-    #[error("has a {0} that is no UTF-8 when it is percent-decoded, or has a NUL in it")]
+    #[error("it has a {0} that is no UTF-8 when it is percent-decoded, or has a NUL in it")]
     Text(&'static str),
     /// It has a parameter that nothing is done with.
     #[error(
@@ -77,21 +77,21 @@ pub enum PostgresUrlError {
     Unsupported(&'static str),
     /// It has a parameter that is none.
     #[error(
-        "has an unknown parameter; sslmode, sslrootcert, application_name and connect_timeout are known (a '?' in a \
+        "it has an unknown parameter; sslmode, sslrootcert, application_name and connect_timeout are known (a '?' in a \
          password is written %3F)"
     )]
     Unknown,
     /// It has a parameter twice.
-    #[error("has the parameter {0} twice")]
+    #[error("it has the parameter {0} twice")]
     Twice(&'static str),
     /// It has a parameter with a value that is none.
-    #[error("has a wrong value of {name}: {expected}")]
+    #[error("it has a wrong value of {name}: {expected}")]
     Value { name: &'static str, expected: &'static str },
     /// Its authorities would not be looked at.
-    #[error("has sslrootcert, which is not looked at with sslmode={0}; write verify-full, or leave sslrootcert out")]
+    #[error("it has sslrootcert, which is not looked at with sslmode={0}; write verify-full, or leave sslrootcert out")]
     NoUse(&'static str),
     /// Its authorities cannot be read.
-    #[error("names in sslrootcert a file of no use")]
+    #[error("it names in sslrootcert a file of no use")]
     Authorities(#[source] TlsFileError),
 }
 

@@ -6,7 +6,10 @@
 
 mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -26,6 +29,8 @@ use sweep::Sweeper;
 const PIECE_BYTES: usize = 131_072;
 /// Time beyond the longest silences of its writer and of the store for which an object in the making is kept.
 const LEASE_GRACE: Duration = Duration::from_secs(60);
+/// Longest such time: a year.
+const LEASE_MAX: Duration = Duration::from_secs(31_536_000);
 
 const CREATE: &str = "SELECT roadstead.blob_create($1, $2, $3)";
 const CONTAINER: &str = "\
@@ -38,6 +43,9 @@ const OBJECT: &str = "\
 const CHUNK: &str = "SELECT data FROM roadstead.blob_chunk WHERE object = $1 AND position = $2";
 const BEGIN: &str = "SELECT roadstead.blob_begin($1, $2, $3, $4, $5, $6)";
 const APPEND: &str = "SELECT roadstead.blob_append($1, $2, $3, $4, $5)";
+const RENEW: &str = "\
+    UPDATE roadstead.blob_object SET lease_until = now() + $2::bigint * interval '1 millisecond' \
+    WHERE id = $1 AND number IS NULL RETURNING id";
 const FINISH: &str = "SELECT roadstead.blob_finish($1)";
 const ABORT: &str = "SELECT 1 FROM roadstead.blob_abort($1, false)";
 const REMOVE: &str = "SELECT roadstead.blob_remove($1, $2, $3)";
@@ -74,6 +82,10 @@ impl PostgresContainers {
 
 #[async_trait]
 impl BlobBackend for PostgresContainers {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Containers>, PluginError> {
         Ok(Arc::new(PostgresTenant {
             database: self.database.of(namespace),
@@ -119,6 +131,8 @@ struct Writing<'a> {
     container: &'a StoreName,
     id: i64,
     position: i64,
+    /// When its lease was last renewed.
+    renewed: Instant,
 }
 
 impl PostgresTenant {
@@ -137,11 +151,13 @@ impl PostgresTenant {
     }
 
     /// How long an object in the making is kept without a further piece.
-    fn lease(&self) -> Parameter {
+    fn lease_time(&self) -> Duration {
         let silences = self.limits.blobstore_idle_ms.saturating_add(self.limits.store_call_ms);
-        let lease = silences.saturating_mul(2).saturating_add(u64::try_from(LEASE_GRACE.as_millis()).unwrap_or(0));
-        // What the server's clock can hold, with room to spare: a year.
-        Parameter::number(lease.min(31_536_000_000))
+        Duration::from_millis(silences).saturating_mul(2).saturating_add(LEASE_GRACE).min(LEASE_MAX)
+    }
+
+    fn lease(&self) -> Parameter {
+        Parameter::number(u64::try_from(self.lease_time().as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn find(&self, container: &StoreName, object: &ObjectName) -> Result<Option<Found>, BlobError> {
@@ -173,7 +189,7 @@ impl PostgresTenant {
         match QueryError::only(&self.database.query(Effect::Changes, BEGIN, parameters).await?)? {
             -1 => Err(BlobError::NoContainer(container.clone())),
             -2 => Err(BlobError::BytesFull(container.clone())),
-            id => Ok(Writing { tenant: self, container, id, position: 0 }),
+            id => Ok(Writing { tenant: self, container, id, position: 0, renewed: Instant::now() }),
         }
     }
 }
@@ -190,10 +206,31 @@ impl Writing<'_> {
         match QueryError::only(&self.tenant.database.query(Effect::Changes, APPEND, parameters).await?)? {
             0_i32 => {
                 self.position += 1;
+                self.renewed = Instant::now();
                 Ok(())
             }
             2 => Err(BlobError::BytesFull(self.container.clone())),
-            _ => Err(BlobError::Gone),
+            _ => Err(self.is_no_more().await),
+        }
+    }
+
+    /// A writer that fills a piece slowly keeps its object.
+    async fn renew(&mut self) -> Result<(), BlobError> {
+        let parameters = vec![Parameter::Number(self.id), self.tenant.lease()];
+        let rows = self.tenant.database.query(Effect::Changes, RENEW, parameters).await?;
+        if rows.is_empty() {
+            return Err(self.is_no_more().await);
+        }
+        self.renewed = Instant::now();
+        Ok(())
+    }
+
+    /// Why the object in the making is not there.
+    async fn is_no_more(&self) -> BlobError {
+        match self.tenant.info(self.container).await {
+            Ok(None) => BlobError::NoContainer(self.container.clone()),
+            Ok(Some(_)) => BlobError::GivenUp,
+            Err(error) => error,
         }
     }
 
@@ -201,6 +238,9 @@ impl Writing<'_> {
     async fn take(&mut self, source: &mut dyn Chunks) -> Result<(), BlobError> {
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);
         while let Some(mut next) = source.next().await? {
+            if self.renewed.elapsed() > self.tenant.lease_time() / 3 {
+                self.renew().await?;
+            }
             while !next.is_empty() {
                 let room = PIECE_BYTES.saturating_sub(piece.len()).min(next.len());
                 piece.extend_from_slice(&next.split_to(room));
@@ -213,12 +253,13 @@ impl Writing<'_> {
         if piece.is_empty() { Ok(()) } else { self.append(piece.freeze()).await }
     }
 
-    /// What was written is an object from now on.
-    async fn finish(&self) -> Result<(), BlobError> {
+    /// What was written is an object from now on; whether another was in its place.
+    async fn finish(&self) -> Result<bool, BlobError> {
         let rows = self.tenant.database.query(Effect::Changes, FINISH, vec![Parameter::Number(self.id)]).await?;
         match QueryError::only(&rows)? {
-            true => Ok(()),
-            false => Err(BlobError::Gone),
+            0_i32 => Ok(false),
+            2 => Ok(true),
+            _ => Err(self.is_no_more().await),
         }
     }
 
@@ -312,14 +353,15 @@ impl Containers for PostgresTenant {
         let mut writing = self.begin(container, object).await?;
         let written = match writing.take(source).await {
             Ok(()) => writing.finish().await,
-            failed => failed,
+            Err(error) => Err(error),
         };
         if written.is_err() {
             writing.give_up().await;
         }
-        // Whoever makes pieces that are no object's removes as many as it made.
-        self.sweeper.sweep(writing.position).await;
-        written
+        if !matches!(written, Ok(false)) {
+            self.sweeper.wake();
+        }
+        written.map(drop)
     }
 
     async fn remove(&self, container: &StoreName, object: &ObjectName) -> Result<(), BlobError> {

@@ -51,6 +51,10 @@ impl PostgresBuckets {
 
 #[async_trait]
 impl KeyValueBackend for PostgresBuckets {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Buckets>, PluginError> {
         Ok(Arc::new(PostgresTenant { database: self.database.of(namespace), limits: limits.clone() }))
     }

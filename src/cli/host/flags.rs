@@ -117,10 +117,6 @@ pub(super) struct AddressArguments {
 /// Published flags for which this version has nothing: told at the start, and never left aside in silence.
 #[derive(Debug, Args)]
 pub(super) struct AbsentArguments {
-    /// PostgreSQL server that backs keyvalue and blobstore (also WASH_POSTGRES_URL). Not in this version: the host does
-    /// not start with it [default: none].
-    #[arg(long, value_name = "URL", env = "ROADSTEAD_POSTGRES_URL", hide_env_values = true)]
-    postgres_url: Option<String>,
     /// Let components reach ports of the host's own loopback addresses. Not in this version: the host does not start with
     /// it.
     #[arg(long, env = "ROADSTEAD_ALLOW_HOST_LOOPBACK", value_parser = FalseyValueParser::new())]
@@ -135,30 +131,17 @@ pub(super) struct AbsentError {
     reason: &'static str,
 }
 
-/// The name by which the published tool reads `--postgres-url`.
-const PUBLISHED_POSTGRES_URL: &str = "WASH_POSTGRES_URL";
-
 impl AbsentArguments {
     /// Refuses the first flag that would have no effect.
     ///
     /// # Errors
     /// When there is one.
     pub(super) fn refuse(&self) -> Result<(), AbsentError> {
-        let published = std::env::var_os(PUBLISHED_POSTGRES_URL).is_some_and(|url| !url.is_empty());
-        self.refuse_with(published)
-    }
-
-    fn refuse_with(&self, published_postgres_url: bool) -> Result<(), AbsentError> {
-        const NO_STORES: &str = "this version keeps keyvalue and blobstore in NATS alone";
-        let absent = [
-            ("--postgres-url", self.postgres_url.is_some(), NO_STORES),
-            (PUBLISHED_POSTGRES_URL, published_postgres_url, NO_STORES),
-            (
-                "--allow-host-loopback",
-                self.allow_host_loopback,
-                "this version opens no connections for components, to loopback addresses or others",
-            ),
-        ];
+        let absent = [(
+            "--allow-host-loopback",
+            self.allow_host_loopback,
+            "this version opens no connections for components, to loopback addresses or others",
+        )];
         match absent.into_iter().find(|(_, given, _)| *given) {
             Some((flag, _, reason)) => Err(AbsentError { flag, reason }),
             None => Ok(()),
@@ -166,7 +149,7 @@ impl AbsentArguments {
     }
 
     #[cfg(test)]
-    pub(super) fn refused(&self, published_postgres_url: bool) -> Option<&'static str> {
-        self.refuse_with(published_postgres_url).err().map(|error| error.flag)
+    pub(super) fn refused(&self) -> Option<&'static str> {
+        self.refuse().err().map(|error| error.flag)
     }
 }

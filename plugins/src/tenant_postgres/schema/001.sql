@@ -226,24 +226,25 @@ BEGIN
     UPDATE roadstead.blob_container c SET bytes = c.bytes - v_counted WHERE c.id = p_container;
 END $$;
 
--- Puts a finished object in the place of the one that is there; false where it or its container is no more.
-CREATE FUNCTION roadstead.blob_finish(p_object bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Puts a finished object in the place of the one that is there. 0: done; 1: it or its container is no more; 2: done, and
+-- one that was there is no more.
+CREATE FUNCTION roadstead.blob_finish(p_object bigint) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_container bigint; v_number bigint; v_name bytea; v_old bigint;
 BEGIN
     SELECT o.container, o.name INTO v_container, v_name FROM roadstead.blob_object o
         WHERE o.id = p_object AND o.number IS NULL;
-    IF NOT FOUND THEN RETURN false; END IF;
+    IF NOT FOUND THEN RETURN 1; END IF;
     SELECT c.last_number + 1 INTO v_number FROM roadstead.blob_container c WHERE c.id = v_container FOR UPDATE;
-    IF NOT FOUND THEN RETURN false; END IF;
+    IF NOT FOUND THEN RETURN 1; END IF;
     PERFORM 1 FROM roadstead.blob_object o WHERE o.id = p_object AND o.number IS NULL;
-    IF NOT FOUND THEN RETURN false; END IF;
+    IF NOT FOUND THEN RETURN 1; END IF;
     SELECT o.id INTO v_old FROM roadstead.blob_object o
         WHERE o.container = v_container AND o.name = v_name AND o.number IS NOT NULL;
-    IF FOUND THEN PERFORM roadstead.blob_take_off(v_container, v_old); END IF;
+    IF v_old IS NOT NULL THEN PERFORM roadstead.blob_take_off(v_container, v_old); END IF;
     UPDATE roadstead.blob_object o SET number = v_number, created_at = now() WHERE o.id = p_object;
     UPDATE roadstead.blob_container c SET last_number = v_number WHERE c.id = v_container;
-    RETURN true;
+    RETURN CASE WHEN v_old IS NULL THEN 0 ELSE 2 END;
 END $$;
 
 -- Gives an object in the making up; with p_expired only one whose lease has ended.

@@ -40,16 +40,6 @@ impl Sweeper {
         self.woken.notify_one();
     }
 
-    /// Removes about so many pieces, whosever they were; the rest is removed aside.
-    pub(super) async fn sweep(&self, pieces: i64) {
-        for _ in 0..=(pieces / PIECES_AT_ONCE) {
-            if !matches!(self.step().await, Ok(true)) {
-                return;
-            }
-        }
-        self.wake();
-    }
-
     /// One statement; whether there was something.
     async fn step(&self) -> Result<bool, QueryError> {
         let rows = self.database.query(Effect::Changes, SWEEP, vec![Parameter::Number(PIECES_AT_ONCE)]).await?;
