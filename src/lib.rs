@@ -48,11 +48,16 @@ pub mod plugin {
     /// Connections to NATS for capabilities that store things.
     pub use roadstead_plugins::tenant_nats::NatsClients;
 
+    /// A PostgreSQL database for capabilities that store things.
+    pub mod postgres {
+        pub use roadstead_plugins::tenant_postgres::{Database, PostgresError, PostgresUrl, PostgresUrlError};
+    }
+
     /// `wasi:blobstore`.
     pub mod wasi_blobstore {
         pub use roadstead_plugins::wasi_blobstore::{
             BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, InMemoryContainers, NatsBlobstore,
-            NatsContainers, ObjectInfo, ObjectPage,
+            NatsContainers, ObjectInfo, ObjectPage, PostgresBlobstore, PostgresContainers,
         };
     }
 
@@ -65,7 +70,7 @@ pub mod plugin {
     pub mod wasi_keyvalue {
         pub use roadstead_plugins::wasi_keyvalue::{
             Buckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError, NatsBuckets,
-            NatsKeyValue, Versioned,
+            NatsKeyValue, PostgresBuckets, PostgresKeyValue, Versioned,
         };
     }
 

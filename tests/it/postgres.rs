@@ -81,7 +81,8 @@ fn what_is_wrong_is_told_without_the_password() {
         (format!("postgres://roadstead:{PASSWORD}@{host}/none"), "does not exist"),
         (format!("{}?sslcert=x", server.url()), "the parameter sslcert, which is not supported"),
         (format!("{}?sslmode=require", server.url()), "TLS"),
-        (format!("postgres://roadstead:1?{PASSWORD}@{host}/postgres"), "an unknown parameter"),
+        (format!("postgres://roadstead:1?{PASSWORD}@{host}/postgres"), "it names no user"),
+        (format!("{}?{PASSWORD}=1", server.url()), "an unknown parameter"),
         (format!("roadstead:{PASSWORD}@{host}"), "it does not begin with postgres://"),
     ] {
         let said = refused(&url);
@@ -109,7 +110,8 @@ async fn nothing_that_a_host_tells_has_the_password_or_what_is_stored() {
         assert!(!told.contains(secret), "{secret}");
     }
     // The server knows whose connections these are, and how long they may take.
-    let names = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'roadstead' AND pid <> pg_backend_pid()";
+    let names = "SELECT DISTINCT application_name FROM pg_stat_activity \
+                 WHERE usename = 'roadstead' AND pid <> pg_backend_pid()";
     assert_eq!(stores.database.as_ref().unwrap().sql(names), "roadstead");
 }
 
@@ -414,8 +416,11 @@ async fn one_tenants_calls_leave_connections_to_others() {
                 futures::join!(waiting, others).0
             })
         });
-        let busy = |outcome: &Result<(), KeyValueError>| matches!(outcome, Err(KeyValueError::Failed(reason)) if reason.contains("postgres_wait_ms"));
-        assert_eq!(outcomes.iter().filter(|outcome| busy(outcome)).count(), 4, "{outcomes:?}");
+        let busy = outcomes.iter().filter(|outcome| match outcome {
+            Err(KeyValueError::Failed(reason)) => reason.contains("postgres_wait_ms"),
+            _ => false,
+        });
+        assert_eq!(busy.count(), 4, "{outcomes:?}");
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2, "{outcomes:?}");
     });
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'roadstead'";

@@ -36,7 +36,7 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
     const WRITERS: u64 = 4;
     let mut stores = Stores::in_postgres();
     stores.say("/blobs/create-container?container=one", "").await;
-    let mut database = stores.database.take().unwrap();
+    let mut database = stores.database.take();
     let (is_over, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let writers = join_all((0..WRITERS).map(async |writer| {
         let (mut acknowledged, mut refused) = (Vec::new(), 0_u64);
@@ -63,10 +63,14 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
         for round in 1..=3_u64 {
             eventually("acknowledged writes", async || (written.load(Ordering::Relaxed) >= round * 40).then_some(()))
                 .await;
-            tokio::task::block_in_place(|| {
-                database.kill();
-                database.start_again();
+            // The writers go on meanwhile.
+            let mut dying = database.take().unwrap();
+            let crashed = tokio::task::spawn_blocking(move || {
+                dying.kill();
+                dying.start_again();
+                dying
             });
+            database = Some(crashed.await.unwrap());
         }
         let so_far = written.load(Ordering::Relaxed);
         eventually("writes after the last crash", async || {
@@ -74,8 +78,9 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
         })
         .await;
         is_over.store(true, Ordering::Relaxed);
+        database.unwrap()
     };
-    let (outcomes, ()) = futures::join!(writers, crashing);
+    let (outcomes, database) = futures::join!(writers, crashing);
     let mut checked = 0;
     for (writer, acknowledged, refused) in outcomes {
         for number in acknowledged {
@@ -158,7 +163,7 @@ async fn a_server_that_stalls_is_waited_for_no_longer_than_the_bound() {
     assert_eq!(stores.say("/keys/get?bucket=one&key=k", "").await, "kept");
 }
 
-/// `READ_ATTEMPTS_MAX`.
+/// `tenant_postgres::READ_ATTEMPTS_MAX`.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_die_cost_readers_nothing() {
     let (stores, proxy) = behind_proxy(Options::default()).await;
@@ -196,7 +201,7 @@ async fn a_lock_that_somebody_holds_is_waited_for_within_the_bound() {
     assert_eq!(stores.say("/keys/get?bucket=one&key=k", "").await, "old");
 }
 
-/// `CONFLICT_ATTEMPTS_MAX`.
+/// `tenant_postgres::CONFLICT_ATTEMPTS_MAX`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_others_come_before_is_tried_again_and_not_for_ever() {
     let stores = Stores::in_postgres();

@@ -13,7 +13,7 @@ use super::{Inner, failure::Failure};
 /// Pause before the second attempt to reach the server.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Time between looks at a server that answers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What the server is asked.

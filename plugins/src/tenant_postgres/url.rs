@@ -72,7 +72,7 @@ pub enum PostgresUrlError {
     Text(&'static str),
     /// It has a parameter that nothing is done with.
     #[error(
-        "has the parameter {0}, which is not supported; sslmode, sslrootcert, application_name and connect_timeout are"
+        "it has the parameter {0}, which is not supported; sslmode, sslrootcert, application_name and connect_timeout are"
     )]
     Unsupported(&'static str),
     /// It has a parameter that is none.
