@@ -211,13 +211,12 @@ impl Inner {
             match self.once(statement, parameters).await {
                 Ok(rows) => return Ok(rows),
                 Err(Failure::Lost(reason)) => {
+                    tracing::debug!(reason, "a connection to PostgreSQL is of no use");
                     losses += 1;
+                    self.suspect();
                     if effect == Effect::Changes || losses >= READ_ATTEMPTS_MAX {
-                        self.lose(reason);
                         return Err(QueryError::Disconnected);
                     }
-                    // The next connection is a new one.
-                    self.pool.retain(|_, _| false);
                 }
                 Err(Failure::Conflict) => {
                     conflicts += 1;
@@ -231,10 +230,10 @@ impl Inner {
         }
     }
 
-    /// No connection is taken for a good one any more.
-    fn lose(&self, reason: String) {
+    /// One connection was lost: the next is a new one, and somebody looks whether there can be one.
+    fn suspect(&self) {
         self.pool.retain(|_, _| false);
-        self.health.lose(reason);
+        self.health.suspect();
     }
 
     async fn once(&self, statement: &'static str, parameters: &[Parameter]) -> Result<Vec<Row>, Failure> {

@@ -23,7 +23,7 @@ const LOOK: &str = "SELECT 1";
 #[derive(Default)]
 pub(super) struct Health {
     lost: Mutex<Option<String>>,
-    changed: Arc<Notify>,
+    suspected: Arc<Notify>,
 }
 
 impl Health {
@@ -37,8 +37,11 @@ impl Health {
             tracing::warn!(reason, "the connection to PostgreSQL is lost; reconnecting");
         }
         *lost = Some(reason);
-        drop(lost);
-        self.changed.notify_one();
+    }
+
+    /// Somebody lost a connection: the server is looked at now.
+    pub(super) fn suspect(&self) {
+        self.suspected.notify_one();
     }
 
     fn find(&self) {
@@ -53,22 +56,28 @@ pub(super) async fn keep(inner: Weak<Inner>) {
     let mut pause = PAUSE_FIRST;
     loop {
         let Some(here) = inner.upgrade() else { return };
-        let (is_lost, changed) = (here.health.lost().is_some(), here.health.changed.clone());
+        let (is_lost, suspected) = (here.health.lost().is_some(), here.health.suspected.clone());
         drop(here);
         if is_lost {
             tokio::time::sleep(pause).await;
         } else {
-            // Whoever loses it says so.
-            let _ = timeout(LOOK_EVERY, changed.notified()).await;
+            let _ = timeout(LOOK_EVERY, suspected.notified()).await;
         }
         let Some(here) = inner.upgrade() else { return };
-        match here.once(LOOK, &[]).await {
+        let mut looked = here.once(LOOK, &[]).await;
+        if !is_lost && matches!(looked, Err(Failure::Lost(_))) {
+            // That may have been one connection's end; a new one tells.
+            here.suspect();
+            looked = here.once(LOOK, &[]).await;
+        }
+        match looked {
             Ok(_) => {
                 here.health.find();
                 pause = PAUSE_FIRST;
             }
             Err(Failure::Lost(reason)) => {
-                here.lose(reason);
+                here.suspect();
+                here.health.lose(reason);
                 pause = if is_lost { (pause * 2).min(PAUSE_MAX) } else { PAUSE_FIRST };
             }
             // It answers, or is busy with others.
