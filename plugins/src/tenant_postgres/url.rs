@@ -183,7 +183,10 @@ impl PostgresUrl {
     /// When it is none, or has something that nothing is done with. No error has the password, or any part of the text
     /// that could be one.
     pub fn parse(text: &str) -> Result<Self, PostgresUrlError> {
-        let url = Url::parse(text).map_err(PostgresUrlError::Form)?;
+        let url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::EmptyHost => PostgresUrlError::Host,
+            other => PostgresUrlError::Form(other),
+        })?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(PostgresUrlError::Scheme);
         }
