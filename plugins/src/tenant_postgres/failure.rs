@@ -69,6 +69,7 @@ impl QueryError {
     }
 
     /// A row is not as the program's own schema has it.
+    #[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls is given the error")]
     pub(crate) fn of_row(error: tokio_postgres::Error) -> Self {
         Self::Failed(error.to_string())
     }
