@@ -13,6 +13,7 @@ mod log;
 mod manifests;
 mod messaging;
 mod output;
+mod postgres;
 mod process;
 mod proxies;
 mod registry;

@@ -58,12 +58,16 @@ pub mod plugin {
         data_dir::{DataDir, DataDirError},
         embedded::DiskError,
     };
+    /// A PostgreSQL database for capabilities that store things.
+    pub mod postgres {
+        pub use roadstead_plugins::tenant_postgres::{Database, PostgresError, PostgresUrl, PostgresUrlError};
+    }
 
     /// `wasi:blobstore`.
     pub mod wasi_blobstore {
         pub use roadstead_plugins::wasi_blobstore::{
             BlobBackend, BlobError, Blobstore, Chunks, ContainerInfo, Containers, DiskContainers, InMemoryContainers,
-            NatsBlobstore, NatsContainers, ObjectInfo, ObjectPage,
+            NatsBlobstore, NatsContainers, ObjectInfo, ObjectPage, PostgresBlobstore, PostgresContainers,
         };
     }
 
@@ -76,7 +80,7 @@ pub mod plugin {
     pub mod wasi_keyvalue {
         pub use roadstead_plugins::wasi_keyvalue::{
             Buckets, DiskBuckets, Expected, InMemoryBuckets, KeyPage, KeyValue, KeyValueBackend, KeyValueError,
-            NatsBuckets, NatsKeyValue, Versioned,
+            NatsBuckets, NatsKeyValue, PostgresBuckets, PostgresKeyValue, Versioned,
         };
     }
 

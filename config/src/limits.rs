@@ -345,6 +345,10 @@ limits! {
     outgoing_idle_ms = 30_000 Milliseconds;
     /// Size of the head of a response to an outgoing request; at least 8,192.
     outgoing_head_bytes_max = 65_536 Bytes;
+    /// Connections to the PostgreSQL server of `--postgres-url`; one namespace has half of them at a time.
+    postgres_connections_max = 16 Count;
+    /// Time that a call waits for one of them.
+    postgres_wait_ms = 2_000 Milliseconds;
     /// Size of a command that a fleet's scheduler sends.
     control_bytes_max = 1_048_576 Bytes;
     /// Workloads that commands of the scheduler start at a time; and as many that they stop. What is beyond is refused

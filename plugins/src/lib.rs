@@ -1,6 +1,6 @@
 //! The capabilities that Roadstead brings: one folder for each WIT package, each a `HostPlugin`.
 //!
-//! Nothing here knows of pingora; the NATS client's types stay in this crate.
+//! Nothing here knows of pingora; the types of the clients of NATS and PostgreSQL stay in this crate.
 
 pub mod data_dir;
 pub mod embedded;
@@ -8,6 +8,7 @@ mod store_backends;
 mod store_call;
 mod store_metrics;
 pub mod tenant_nats;
+pub mod tenant_postgres;
 pub mod wasi_blobstore;
 pub mod wasi_config;
 pub mod wasi_keyvalue;

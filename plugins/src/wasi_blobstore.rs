@@ -11,6 +11,7 @@ mod host;
 mod in_memory;
 mod measured;
 mod nats;
+mod postgres;
 mod transfer;
 
 use std::{
@@ -31,6 +32,7 @@ pub use backend::{BlobBackend, BlobError, Chunks, ContainerInfo, Containers, Obj
 pub use disk::DiskContainers;
 pub use in_memory::InMemoryContainers;
 pub use nats::{NatsBlobstore, NatsContainers};
+pub use postgres::{PostgresBlobstore, PostgresContainers};
 
 use crate::{
     store_backends::{Backends, NoEntry, Routes},

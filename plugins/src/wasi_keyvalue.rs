@@ -11,6 +11,7 @@ mod in_memory;
 mod increment;
 mod measured;
 mod nats;
+mod postgres;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,7 @@ pub use backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Ve
 pub use disk::DiskBuckets;
 pub use in_memory::InMemoryBuckets;
 pub use nats::{NatsBuckets, NatsKeyValue};
+pub use postgres::{PostgresBuckets, PostgresKeyValue};
 
 use crate::{
     store_backends::{Backends, NoEntry, Routes},

@@ -39,7 +39,7 @@ use super::{
     usage,
 };
 use crate::admin::{AdminError, AdminServer};
-use flags::{AbsentArguments, AddressArguments, DataArguments, SchedulerArguments};
+use flags::{AddressArguments, DataArguments, SchedulerArguments};
 
 /// Flags of `roadstead host`.
 #[derive(Debug, Args)]
@@ -81,8 +81,6 @@ pub(super) struct HostArguments {
     gpu: GpuArguments,
     #[command(flatten)]
     stores: StoreArguments,
-    #[command(flatten)]
-    absent: AbsentArguments,
     #[command(flatten)]
     egress: EgressArguments,
     #[command(flatten)]
@@ -136,9 +134,6 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
     };
     if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
         return fail(&error);
-    }
-    if let Err(error) = arguments.absent.refuse() {
-        return usage(&error);
     }
     match arguments.tls_files() {
         Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
@@ -207,7 +202,7 @@ async fn start(
     let gpu = arguments.gpu.plugin(&limits).await?;
     let messaging = data(&arguments).await.map_err(HostError::Data)?;
     let scheduler = connect_scheduler(&arguments.scheduler.server()).await.map_err(HostError::Scheduler)?;
-    let stores = arguments.stores.plugins(&messaging).await?;
+    let stores = arguments.stores.plugins(&messaging, &limits).await?;
     let mut host = HostBuilder::new()
         .with_limits(limits)
         .with_artifacts(arguments.registry.options())

@@ -11,10 +11,14 @@ use tracing_subscriber::{
 };
 
 /// What is left out by default: the inner life of libraries.
-const QUIET_LIBRARIES: [&str; 8] = [
+const QUIET_LIBRARIES: [&str; 10] = [
     "pingora_core=warn",
     "pingora_proxy=error",
     "async_nats=warn",
+    // Says the parameters of each statement, which are what workloads store.
+    "tokio_postgres=warn",
+    // What is wrong with a connection is told by who uses it.
+    "deadpool=error",
     "cranelift=warn",
     "wasmtime=warn",
     "hyper=warn",

@@ -214,7 +214,7 @@ async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, Adm
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let admin_at = places.admin;
-    let stores = arguments.stores.plugins(&messaging).await?;
+    let stores = arguments.stores.plugins(&messaging, &limits).await?;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = arguments
         .references

@@ -1,22 +1,27 @@
-//! What keeps the workloads' keys, objects and live settings: NATS, where messages go over NATS, the disk, where there is
+//! What keeps the workloads' keys, objects and live settings: PostgreSQL, where there is `--postgres-url`, NATS, where messages go over NATS, the disk, where there is
 //! `--data-dir`, and the memory of this process. How each does it, is not known here.
 
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
+use roadstead_config::Limits;
 use roadstead_plugins::{
     data_dir::{DataDir, DataDirError},
     embedded::DiskError,
     tenant_nats::NatsClients,
-    wasi_blobstore::{BlobBackend, Blobstore, DiskContainers, InMemoryContainers, NatsContainers},
+    tenant_postgres::{Database, PostgresError},
+    wasi_blobstore::{BlobBackend, Blobstore, DiskContainers, InMemoryContainers, NatsContainers, PostgresContainers},
     wasi_config::DynamicConfig,
-    wasi_keyvalue::{DiskBuckets, InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets},
+    wasi_keyvalue::{DiskBuckets, InMemoryBuckets, KeyValue, KeyValueBackend, NatsBuckets, PostgresBuckets},
     wasmcloud_messaging::Messaging,
     wasmcloud_secrets::Secrets,
 };
 use roadstead_runtime::{host::HostBuilder, plugin::HostPlugin};
 
-use super::secrets::{NoVariableError, SecretArguments};
+use super::{
+    postgres::PostgresArguments,
+    secrets::{NoVariableError, SecretArguments},
+};
 
 /// Flags of where manifests' references are found.
 #[derive(Debug, Args)]
@@ -70,10 +75,13 @@ pub(super) struct StoreArguments {
     /// Folder in which keys and objects are kept, made where it is not there; this host alone uses it [default: none].
     #[arg(long, value_name = "DIR", env = "ROADSTEAD_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    postgres: PostgresArguments,
 }
 
 /// What brings the backends that a host may lack.
-const REMEDIES: [(&str, &str); 2] = [("disk", "--data-dir DIR"), ("nats", "--data-nats-url URL")];
+const REMEDIES: [(&str, &str); 3] =
+    [("postgres", "--postgres-url URL"), ("disk", "--data-dir DIR"), ("nats", "--data-nats-url URL")];
 
 /// The backends of a host for keys and for objects, the one of entries that ask for none first.
 struct HostBackends {
@@ -83,9 +91,14 @@ struct HostBackends {
 
 impl StoreArguments {
     /// The plugins that store, over the connections of `messaging` where it has some.
-    pub(super) async fn plugins(&self, messaging: &Messaging) -> Result<[Arc<dyn HostPlugin>; 3], StoreArgumentsError> {
+    pub(super) async fn plugins(
+        &self,
+        messaging: &Messaging,
+        limits: &Limits,
+    ) -> Result<[Arc<dyn HostPlugin>; 3], StoreArgumentsError> {
+        let database = self.postgres.database(limits).await?;
         let clients = messaging.nats_clients();
-        let HostBackends { keys, objects } = self.backends(clients.clone()).await?;
+        let HostBackends { keys, objects } = self.backends(database.as_ref(), clients.clone()).await?;
         let live = clients.map_or_else(|| DynamicConfig::new(false), DynamicConfig::with_clients);
         let mut keys = keys.into_iter();
         let mut objects = objects.into_iter();
@@ -102,8 +115,15 @@ impl StoreArguments {
     }
 
     /// All that this host has, in the order in which entries get them that ask for none.
-    async fn backends(&self, clients: Option<NatsClients>) -> Result<HostBackends, StoreArgumentsError> {
+    async fn backends(
+        &self,
+        database: Option<&Database>,
+        clients: Option<NatsClients>,
+    ) -> Result<HostBackends, StoreArgumentsError> {
         let mut all = HostBackends { keys: Vec::new(), objects: Vec::new() };
+        if let Some(database) = database {
+            all.add(PostgresBuckets::new(database), PostgresContainers::new(database));
+        }
         if let Some(clients) = clients {
             all.add(NatsBuckets::new(clients.clone()), NatsContainers::new(clients));
         }
@@ -137,4 +157,6 @@ pub(super) enum StoreArgumentsError {
     DataDir(#[from] DataDirError),
     #[error("what is kept in --data-dir cannot be used")]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
 }

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod nats;
 pub mod nats_accounts;
 pub mod operator;
+pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod registry;

@@ -1,5 +1,5 @@
-//! Hosts whose workloads store things: in the host's memory, on its disk, or over a real nats-server with JetStream. Two tenants, `a`
-//! and `b`, have the probe of the stores each, under `a.test` and `b.test`.
+//! Hosts whose workloads store things: in the host's memory, on its disk, over a real nats-server with JetStream, or in
+//! a real PostgreSQL. Two tenants, `a` and `b`, have the probe of the stores each, under `a.test` and `b.test`.
 
 use std::time::Duration;
 
@@ -7,13 +7,15 @@ use super::{
     client::Response,
     host::{Host, Options},
     nats::NatsServer,
+    postgres::PostgresServer,
 };
 
 pub struct Stores {
     pub host: Host,
     pub server: Option<NatsServer>,
+    pub database: Option<PostgresServer>,
     /// Removed after the host has ended.
-    _data: Option<tempfile::TempDir>,
+    pub data: Option<tempfile::TempDir>,
 }
 
 /// The probe of a tenant; `config` is that of its `wasi:config` interface, in braces, with what belongs to it.
@@ -55,7 +57,8 @@ pub type Start = fn(Options) -> Stores;
 
 impl Stores {
     /// Every backend, each of which has to do the same.
-    pub const BACKENDS: [Start; 3] = [Self::in_memory_with, Self::on_disk_with, Self::over_nats_with];
+    pub const BACKENDS: [Start; 4] =
+        [Self::in_memory_with, Self::on_disk_with, Self::over_nats_with, Self::in_postgres_with];
 
     pub fn in_memory() -> Self {
         Self::in_memory_with(Options::default())
@@ -63,7 +66,7 @@ impl Stores {
 
     pub fn in_memory_with(options: Options) -> Self {
         let host = Host::start_with(&both(), patient(options));
-        Self { host, server: None, _data: None }
+        Self { host, server: None, database: None, data: None }
     }
 
     pub fn on_disk() -> Self {
@@ -73,7 +76,7 @@ impl Stores {
     pub fn on_disk_with(options: Options) -> Self {
         let data = tempfile::tempdir().unwrap();
         let host = Host::start_with(&both(), patient(options.flag("--data-dir", data.path().to_str().unwrap())));
-        Self { host, server: None, _data: Some(data) }
+        Self { host, server: None, database: None, data: Some(data) }
     }
 
     pub fn over_nats() -> Self {
@@ -83,7 +86,22 @@ impl Stores {
     pub fn over_nats_with(options: Options) -> Self {
         let server = NatsServer::start_with_jetstream();
         let host = Host::start_with(&both(), patient(options.nats(&server)));
-        Self { host, server: Some(server), _data: None }
+        Self { host, server: Some(server), database: None, data: None }
+    }
+
+    pub fn in_postgres() -> Self {
+        Self::in_postgres_with(Options::default())
+    }
+
+    pub fn in_postgres_with(options: Options) -> Self {
+        let database = PostgresServer::start();
+        let options = options.flag("--postgres-url", &database.url());
+        Self { host: Self::host(options), server: None, database: Some(database), data: None }
+    }
+
+    /// A host with both tenants' probes.
+    pub fn host(options: Options) -> Host {
+        Host::start_with(&both(), patient(options))
     }
 
     /// Sends a request of tenant `a`.

@@ -1,4 +1,5 @@
-//! `wasi:blobstore`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server.
+//! `wasi:blobstore`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server and
+//! in a real PostgreSQL.
 
 use async_nats::jetstream;
 use tokio::io::AsyncReadExt;
@@ -236,8 +237,10 @@ async fn passes_with_little_memory(stores: Stores, mebibytes: u64) {
 
 #[tokio::test]
 async fn large_objects_pass_with_little_memory() {
-    let options = Options::default().flag("--limit", "blobstore_container_bytes_max=200000000");
-    passes_with_little_memory(Stores::over_nats_with(options), 96).await;
+    for start in [Stores::over_nats_with, Stores::in_postgres_with] {
+        let options = Options::default().flag("--limit", "blobstore_container_bytes_max=200000000");
+        passes_with_little_memory(start(options), 96).await;
+    }
 }
 
 #[tokio::test]

@@ -154,7 +154,6 @@ async fn the_http_address_speaks_tls_where_it_has_a_certificate() {
 fn what_this_version_has_not_is_refused_at_the_start() {
     for (flags, reason) in [
         (&["--wasi-webgpu=require", "--gpu-adapter", "no such"][..], "--wasi-webgpu=require: no GPU"),
-        (&["--postgres-url", "postgres://a:hunter2@b/c"], "--postgres-url cannot be used: this version keeps keyvalue"),
         (&["--tls-cert-path", "a", "--tls-key-path", "b"], "certificates are for --https-addr"),
     ] {
         let (said, code) = refused(flags);

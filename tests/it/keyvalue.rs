@@ -1,4 +1,5 @@
-//! `wasi:keyvalue`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server.
+//! `wasi:keyvalue`, as a component sees it: the same for every backend: in memory, on disk, over a real nats-server and
+//! in a real PostgreSQL.
 
 use std::collections::BTreeSet;
 

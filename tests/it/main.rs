@@ -46,6 +46,8 @@ mod nats_faults;
 mod neighbours;
 mod operator_limits;
 mod outcomes;
+mod postgres;
+mod postgres_faults;
 mod reload;
 mod scarcity;
 mod secrets;

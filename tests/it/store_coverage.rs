@@ -156,6 +156,11 @@ async fn over_nats_nothing_reaches_another_tenants() {
 }
 
 #[tokio::test]
+async fn in_postgres_nothing_reaches_another_tenants() {
+    nothing_reaches_another_tenants(Stores::in_postgres()).await;
+}
+
+#[tokio::test]
 async fn a_subscription_to_everything_hears_nothing_of_stores() {
     let server = NatsServer::start_with_jetstream();
     let listener = worker_in("b", "listener", "'>'", &["poolSize: 1"]);

@@ -5,6 +5,7 @@ mod apt;
 pub(crate) mod gpu_driver;
 mod guest_toolchain;
 mod host_tools;
+mod postgres;
 mod test_parts;
 mod test_programs;
 
@@ -27,7 +28,8 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
 nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest,
-docker-registry, and Mesa's Vulkan driver that needs no GPU. What is missing comes from Debian's packages (as root, or
+docker-registry, PostgreSQL (without a database of the system's), and Mesa's Vulkan driver that needs no GPU. What is
+missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
   cargo xtask setup            installs what is missing (about 1 minute on a new machine)
@@ -84,7 +86,11 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
     if purpose == Purpose::Test {
         packages.extend(test_parts::packages(layout));
         packages.extend(test_programs::packages());
+        packages.extend(postgres::packages());
         packages.extend(gpu_driver::packages(Driver::Software));
+    }
+    if purpose == Purpose::Test {
+        postgres::prepare()?;
     }
     if !packages.is_empty() {
         apt::install(&packages)?;
@@ -127,6 +133,7 @@ fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
     if purpose == Purpose::Test {
         findings.extend(test_parts::find(layout));
         findings.extend(test_programs::find());
+        findings.push(postgres::find());
         findings.push(gpu_driver::find(Driver::Software));
     }
     findings

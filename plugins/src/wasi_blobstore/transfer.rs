@@ -197,6 +197,7 @@ pub(super) struct Range {
 #[async_trait]
 impl Chunks for Range {
     async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        self.skip = self.skip.saturating_sub(self.inner.skip(self.skip));
         while self.left > 0 {
             let asked = tokio::time::timeout(self.within, self.inner.next()).await;
             let idle_ms = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);

@@ -1,7 +1,13 @@
 //! The host's side of `wasi:keyvalue`: what a guest may name and how much it may store. Which backend it is, is not
 //! known here.
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -224,19 +230,28 @@ fn checked_keys(texts: &[String]) -> Result<Vec<StoreKey>, Error> {
     texts.iter().map(|text| key(text)).collect()
 }
 
-/// Does all, some at a time, up to the first failure; the error tells how many were done.
+/// Does all, some at a time, up to the first failure; the error tells how many were done. What has begun is waited for: it
+/// may be done all the same.
 async fn done_of<F: Future<Output = Result<(), Error>>>(work: Vec<F>, what: &str) -> Result<(), Error> {
     let all = work.len();
-    let mut running = stream::iter(work).buffer_unordered(BATCH_AT_ONCE_MAX);
-    let mut done = 0;
+    let has_failed = AtomicBool::new(false);
+    let begun = work.into_iter().take_while(|_| !has_failed.load(Ordering::Relaxed));
+    let mut running = stream::iter(begun).buffer_unordered(BATCH_AT_ONCE_MAX);
+    let (mut done, mut first) = (0, None);
     while let Some(result) = running.next().await {
         match result {
             Ok(()) => done += 1,
-            Err(Error::Other(reason)) => return Err(other(format_args!("{done} of {all} keys were {what}: {reason}"))),
-            Err(error) => return Err(error),
+            Err(error) => {
+                has_failed.store(true, Ordering::Relaxed);
+                first.get_or_insert(error);
+            }
         }
     }
-    Ok(())
+    match first {
+        None => Ok(()),
+        Some(Error::Other(reason)) => Err(other(format_args!("{done} of {all} keys were {what}: {reason}"))),
+        Some(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

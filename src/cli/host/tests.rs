@@ -100,12 +100,3 @@ fn certificates_without_an_address_of_their_own_are_for_the_http_address() {
     assert_eq!(files("--https-addr 127.0.0.1:443"), Some(true));
     assert_eq!(files(pair), None);
 }
-
-#[test]
-fn what_is_not_there_is_refused() {
-    let refused = |line: &str, published: bool| parse(line).unwrap().absent.refused(published);
-    assert_eq!(refused("", false), None);
-    assert_eq!(refused("", true), Some("WASH_POSTGRES_URL"));
-    assert_eq!(refused("--postgres-url postgres://a", false), Some("--postgres-url"));
-    assert_eq!(refused("--allow-host-loopback", false), None);
-}

@@ -53,6 +53,17 @@ pub(crate) fn ensure_lists() -> Result<()> {
 }
 
 fn run_as_root(arguments: &[&str], packages: &[&str]) -> Result<()> {
+    let wanted = if packages.is_empty() { "sudo apt-get update".to_owned() } else { command_line(packages) };
+    let mut command = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"];
+    command.extend(arguments);
+    as_root(&command, &wanted)
+}
+
+/// Runs a command with root rights, its environment before it.
+///
+/// # Errors
+/// When it fails, or when there are no such rights: the error names `wanted` as what a person is to run.
+pub(crate) fn as_root(arguments: &[&str], wanted: &str) -> Result<()> {
     let mut command = if is_root() {
         process::command("env", Path::new("/"))
     } else if process::on_path("sudo").is_some() && sudo_asks_nothing() {
@@ -60,11 +71,9 @@ fn run_as_root(arguments: &[&str], packages: &[&str]) -> Result<()> {
         sudo.args(["-n", "env"]);
         sudo
     } else {
-        let wanted = if packages.is_empty() { "sudo apt-get update".to_owned() } else { command_line(packages) };
         bail!("this needs root rights: run `{wanted}`, then the same command again");
     };
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]).args(arguments);
-    quiet(&mut command)
+    quiet(command.args(arguments))
 }
 
 /// apt-get talks a lot: on a terminal that is progress, in a log it only hides what matters.

@@ -6,11 +6,13 @@ use std::path::Path;
 use super::Findings;
 
 /// Dependencies whose name begins so belong to these folders alone.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 8] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
+    ("tokio-postgres", &["plugins"]),
+    ("deadpool-postgres", &["plugins"]),
     ("wgpu", &["gpu", "gpu/wire", "bench"]),
     ("wgpu-types", &["gpu/wire"]),
 ];

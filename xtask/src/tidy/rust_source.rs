@@ -10,10 +10,12 @@ use super::Findings;
 const LINES_MAX: usize = 500;
 
 /// Paths that only some folders may name: the first segment begins so, and a file elsewhere breaks an invariant.
-const HOMES: [(&str, &[&str]); 3] = [
+const HOMES: [(&str, &[&str]); 5] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins"]),
     ("async_nats", &["plugins", "runtime/src/washlet"]),
+    ("tokio_postgres", &["plugins"]),
+    ("deadpool_postgres", &["plugins"]),
 ];
 
 /// The folders of the host that the invariants of ARCHITECTURE.md speak of.
