@@ -342,10 +342,7 @@ async fn calls_to_stores_are_spans_that_name_nothing_of_the_guests() {
     assert_eq!(tree(&spans)["keyvalue set"], "call probe-store");
     let (set, _) = named(&spans, "keyvalue set");
     assert_eq!(set.kind, 3, "a client's");
-    assert_eq!(
-        (value(set, "db.system.name").as_str(), value(set, "db.operation.name").as_str()),
-        ("memory", "set")
-    );
+    assert_eq!((value(set, "db.system.name").as_str(), value(set, "db.operation.name").as_str()), ("memory", "set"));
     let told = format!("{spans:?}");
     for secret in ["own-bucket", "own-key", "own-value"] {
         assert!(!told.contains(secret), "{told}");
