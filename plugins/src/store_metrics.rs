@@ -1,9 +1,13 @@
 //! The stores' metrics, each declared here once with its help text: calls, how they ended and how long they took, by
-//! interface, backend and operation. All labels are words of this program; nothing that a guest names is among them.
+//! interface, backend and operation; and a span of each call with the same words. All of them are words of this program;
+//! nothing that a guest names is among them.
 
 use std::time::Instant;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use roadstead_runtime::{CallSpan, call_span};
+
+use crate::store_call;
 
 /// Upper bounds of the time of a call, in seconds.
 const BUCKETS: [f64; 12] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 10.0];
@@ -17,6 +21,7 @@ pub(crate) trait Outcome {
 /// Those of one interface.
 #[derive(Clone)]
 pub(crate) struct StoreMetrics {
+    interface: &'static str,
     calls: IntCounterVec,
     seconds: HistogramVec,
 }
@@ -38,6 +43,7 @@ impl StoreMetrics {
         let seconds = HistogramOpts::new("roadstead_store_call_seconds", "Time that calls to stores took.");
         let seconds = seconds.buckets(BUCKETS.to_vec()).const_label("interface", interface);
         let metrics = Self {
+            interface,
             calls: IntCounterVec::new(calls.const_label("interface", interface), &["backend", "operation", "outcome"])?,
             seconds: HistogramVec::new(seconds, &["backend", "operation"])?,
         };
@@ -52,13 +58,14 @@ impl StoreMetrics {
 }
 
 impl BackendMetrics {
-    /// Does `work`, and counts it however it ends.
+    /// Does `work`, and counts it however it ends, with a span where its call is traced.
     pub(crate) async fn measure<T, E: Outcome>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let mut call = Call { metrics: self, operation, outcome: "left", begun: Instant::now() };
+        let span = store_call::span(|| self.span(operation));
+        let mut call = Call { metrics: self, operation, outcome: "left", begun: Instant::now(), span };
         let done = work.await;
         call.outcome = match &done {
             Ok(_) => "done",
@@ -66,6 +73,15 @@ impl BackendMetrics {
             Err(_) => "failed",
         };
         done
+    }
+
+    fn span(&self, operation: &'static str) -> tracing::Span {
+        call_span!(
+            format!("{} {operation}", self.all.interface.trim_start_matches("wasi:")),
+            "client",
+            db.system.name = self.backend,
+            db.operation.name = operation,
+        )
     }
 }
 
@@ -75,10 +91,15 @@ struct Call<'a> {
     operation: &'static str,
     outcome: &'static str,
     begun: Instant,
+    span: Option<CallSpan>,
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
+        if let Some(span) = self.span.as_ref().filter(|_| self.outcome != "done") {
+            // An error may repeat what the guest named.
+            span.fail(self.outcome, String::new);
+        }
         let BackendMetrics { all, backend } = self.metrics;
         all.calls.with_label_values(&[backend, self.operation, self.outcome]).inc();
         let seconds = self.begun.elapsed().as_secs_f64();

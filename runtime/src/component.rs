@@ -138,7 +138,7 @@ impl ComponentHandle {
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
     {
-        let (span, call) = self.call_span(call, if self.pool.is_some() { "pooled" } else { "fresh" });
+        let (span, call) = self.call_span(&call, if self.pool.is_some() { "pooled" } else { "fresh" });
         let result = match &self.pool {
             Some(pool) => self.call_pooled(pool, admit_by, call, work).await,
             None => self.call_fresh(call, work).await,
@@ -154,7 +154,7 @@ impl ComponentHandle {
     }
 
     /// The span of a call into the component, and the call below it.
-    pub(crate) fn call_span(&self, call: Call, instance: &'static str) -> (CallSpan, Call) {
+    pub(crate) fn call_span(&self, call: &Call, instance: &'static str) -> (CallSpan, Call) {
         let span = CallSpan::below(&call.trace, || {
             let workload = self.workload();
             call_span!(
@@ -166,7 +166,7 @@ impl ComponentHandle {
                 roadstead.instance = instance,
             )
         });
-        let call = Call { trace: span.context().clone(), ..call };
+        let call = Call { deadline: call.deadline, trace: span.context().clone() };
         (span, call)
     }
 

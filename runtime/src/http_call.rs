@@ -103,7 +103,7 @@ impl Dispatch for HttpTarget {
     ) -> Result<http::Response<ResponseBody>, CallError> {
         let component = &self.component;
         let place = component.enter_fresh()?;
-        let (span, call) = component.call_span(call, "fresh");
+        let (span, call) = component.call_span(&call, "fresh");
         let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, call)?;
         component.metrics.created_fresh.inc();
 

@@ -176,3 +176,38 @@ fn place(trace: &TraceContext) -> SpanPlace {
     let (trace_id, span_id) = trace.ids();
     SpanPlace { trace_id, span_id }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        telemetry: TelemetryArguments,
+    }
+
+    #[test]
+    fn a_host_samples_so_many_traces_in_a_second() {
+        let flags = ["program", "--otlp-endpoint", "http://127.0.0.1:9", "--trace-sampling", "1"];
+        let telemetry = Program::parse_from(flags).telemetry.prepare().unwrap().unwrap();
+        let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let began = second();
+        let sampled = (0..TRACES_PER_SECOND_MAX * 10).filter(|_| telemetry.spans().samples()).count() as u64;
+        // As many again for each second that began meanwhile.
+        assert!(
+            (TRACES_PER_SECOND_MAX..=TRACES_PER_SECOND_MAX * (second() - began + 1)).contains(&sampled),
+            "{sampled}"
+        );
+    }
+
+    #[test]
+    fn a_part_is_between_nothing_and_all() {
+        for bad in ["-0.1", "1.1", "NaN", "inf", "", "half"] {
+            assert!(bad.parse::<Ratio>().is_err(), "{bad}");
+        }
+        assert!("0".parse::<Ratio>().is_ok() && "1".parse::<Ratio>().is_ok());
+    }
+}

@@ -273,3 +273,105 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+    use crate::{
+        settings::Protocol,
+        transport::tests::{read_request, settings},
+    };
+
+    fn signal(bytes: usize) -> Signal {
+        Signal::Spans(ResourceSpans { schema_url: "x".repeat(bytes), ..ResourceSpans::default() })
+    }
+
+    fn counted(outbox: &Outbox, outcome: &str) -> u64 {
+        outbox.counts.0.with_label_values(&["spans", outcome]).get()
+    }
+
+    #[test]
+    fn so_many_things_wait() {
+        let (outbox, mut inbox) = Outbox::new().unwrap();
+        (0..QUEUE_MAX).for_each(|_| outbox.offer(signal(1)));
+        assert_eq!(counted(&outbox, "dropped"), 0);
+        outbox.offer(signal(1));
+        assert_eq!(counted(&outbox, "dropped"), 1);
+        inbox.waiting.try_recv().unwrap();
+        outbox.offer(signal(1));
+        assert_eq!(counted(&outbox, "dropped"), 1);
+    }
+
+    #[test]
+    fn so_many_bytes_wait() {
+        let (outbox, _inbox) = Outbox::new().unwrap();
+        // Half of it each time, but for what says how long it is.
+        outbox.offer(signal(QUEUE_BYTES_MAX / 2 - 10));
+        outbox.offer(signal(QUEUE_BYTES_MAX / 2 - 10));
+        assert_eq!(counted(&outbox, "dropped"), 0);
+        outbox.offer(signal(100));
+        outbox.offer(signal(2 * QUEUE_BYTES_MAX));
+        assert_eq!(counted(&outbox, "dropped"), 2);
+        assert!(outbox.bytes.load(Ordering::Relaxed) <= QUEUE_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn so_many_things_are_sent_together() {
+        let (outbox, inbox) = Outbox::new().unwrap();
+        (0..=BATCH_MAX).for_each(|_| outbox.offer(signal(1)));
+        let settings = settings("http://127.0.0.1:9", Protocol::Grpc);
+        let mut sender = Sender {
+            transport: Transport::new(&settings).unwrap(),
+            waiting: inbox.waiting,
+            bytes: inbox.bytes,
+            counts: inbox.counts,
+            closing: CancellationToken::new(),
+            timeout: settings.timeout,
+            delay: Duration::from_secs(600),
+            logged: None,
+        };
+        assert_eq!(sender.gather().await.len(), BATCH_MAX);
+        sender.closing.cancel();
+        assert_eq!((sender.gather().await.len(), sender.gather().await.len()), (1, 0));
+    }
+
+    /// A collector that says `status` to each export.
+    async fn sent_to(status: &'static str, attempts: u32) -> (Outbox, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (outbox, inbox) = Outbox::new().unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let sending = inbox.send(&settings(&endpoint, Protocol::HttpProtobuf)).unwrap();
+        outbox.offer(signal(1));
+        let began = Instant::now();
+        for _ in 0..attempts {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        let took = began.elapsed();
+        sending.close().await;
+        // Nobody has come again.
+        assert!(timeout(Duration::from_millis(1), listener.accept()).await.is_err());
+        (outbox, took)
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_tried_so_often() {
+        let (outbox, took) = sent_to("503 Service Unavailable", ATTEMPTS_MAX).await;
+        assert_eq!((counted(&outbox, "failed"), counted(&outbox, "sent")), (1, 0));
+        // The second pause is the double of the first.
+        assert!(took >= RETRY_PAUSE * 3, "{took:?}");
+        assert_eq!(outbox.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_another_attempt_does_not_mend_is_given_up() {
+        let (outbox, _) = sent_to("400 Bad Request", 1).await;
+        assert_eq!((counted(&outbox, "failed"), counted(&outbox, "sent")), (1, 0));
+        let (outbox, _) = sent_to("200 OK", 1).await;
+        assert_eq!((counted(&outbox, "failed"), counted(&outbox, "sent")), (0, 1));
+    }
+}

@@ -167,3 +167,68 @@ async fn post(
         status => Err(lasting(status.to_string())),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    pub(crate) fn settings(endpoint: &str, protocol: Protocol) -> Settings {
+        Settings {
+            endpoint: endpoint.parse().unwrap(),
+            protocol,
+            headers: OtlpHeaders::default(),
+            timeout: Duration::from_secs(60),
+            delay: Duration::from_millis(1),
+            service_name: "test".to_owned(),
+            resource: crate::ResourceAttributes::default(),
+        }
+    }
+
+    /// Reads a request to its end.
+    pub(crate) async fn read_request(stream: &mut TcpStream) {
+        let mut read = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
+            if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+                let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+                if read.len() >= head.len() + 4 + length {
+                    return;
+                }
+            }
+            let mut piece = [0; 1_024];
+            let bytes = stream.read(&mut piece).await.unwrap();
+            assert!(bytes > 0, "a request without an end");
+            read.extend_from_slice(&piece[..bytes]);
+        }
+    }
+
+    #[tokio::test]
+    async fn so_much_of_an_answer_is_read() {
+        const PIECES: usize = 1_024;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            let length = PIECES * ANSWER_BYTES_MAX;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut written = 0;
+            while written < PIECES && stream.write_all(&[b'x'; ANSWER_BYTES_MAX]).await.is_ok() {
+                written += 1;
+            }
+            written
+        });
+        let transport = Transport::new(&settings(&endpoint, Protocol::HttpProtobuf)).unwrap();
+        transport.send(Export::Spans(ExportTraceServiceRequest::default())).await.unwrap();
+        assert!(collector.await.unwrap() < PIECES);
+    }
+}

@@ -15,6 +15,7 @@ pub struct Stores {
     pub server: Option<NatsServer>,
     pub database: Option<PostgresServer>,
     /// Removed after the host has ended.
+    #[expect(dead_code, reason = "held for its end")]
     pub data: Option<tempfile::TempDir>,
 }
 

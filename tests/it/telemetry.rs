@@ -6,12 +6,15 @@ use http::StatusCode;
 use roadstead_telemetry::proto::{metrics::v1::metric::Data, resource::v1::Resource, trace::v1::Span};
 use tokio::net::TcpListener;
 
+use super::egress;
 use crate::harness::{
     collector::{Collector, attribute},
     eventually,
     host::{Host, Options},
     manifest::{trigger, worker},
     nats::NatsServer,
+    stores::Stores,
+    upstream::Upstream,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -328,4 +331,47 @@ async fn without_a_collector_components_tell_nobody() {
     assert!(outer.status == StatusCode::OK && outer.text().contains(" false "), "{}", outer.text());
     assert_eq!(client.get("/metrics").send().await.text(), "taken");
     host.wait_for_metric("roadstead_otel_items_total", &["metrics", "no-collector"], 1.0).await;
+}
+
+#[tokio::test]
+async fn calls_to_stores_are_spans_that_name_nothing_of_the_guests() {
+    let collector = Collector::start().await;
+    let stores = Stores::in_memory_with(collector.tell(Options::default()));
+    stores.say("/keys/set?bucket=own-bucket&key=own-key", "own-value").await;
+    let spans = collector.whole_trace(&last_trace(&stores.host).await, 4).await;
+    assert_eq!(tree(&spans)["keyvalue set"], "call probe-store");
+    let (set, _) = named(&spans, "keyvalue set");
+    assert_eq!(set.kind, 3, "a client's");
+    assert_eq!((value(set, "db.system.name").as_str(), value(set, "db.operation.name").as_str()), ("memory", "set"));
+    let told = format!("{spans:?}");
+    for secret in ["own-bucket", "own-key", "own-value"] {
+        assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_belongs_below_the_span_of_its_request() {
+    let collector = Collector::start().await;
+    let upstream = Upstream::plain().await;
+    let host = Host::start_with(&egress::gateway("a", &[&upstream]), collector.tell(egress::options()));
+    let path = egress::out("/out", "http", &upstream, "/hello%3Fsecret=hunter2");
+    let answer = host.client("a.test").get(&path).send().await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let id = last_trace(&host).await;
+    let spans = collector.whole_trace(&id, 4).await;
+    assert_eq!(tree(&spans)["GET"], "call probe-gateway");
+    let (sent, _) = named(&spans, "GET");
+    assert_eq!(sent.kind, 3, "a client's");
+    for (name, wanted) in [
+        ("http.request.method", "GET"),
+        ("url.scheme", "http"),
+        ("server.address", "localhost"),
+        ("server.port", &upstream.port().to_string()),
+        ("http.response.status_code", "200"),
+    ] {
+        assert_eq!(value(sent, name), wanted, "{name}");
+    }
+    let got = upstream.requests().pop().unwrap();
+    assert_eq!(got.headers["traceparent"].to_str().unwrap(), format!("00-{id}-{}-01", hex::encode(&sent.span_id)));
+    assert!(!format!("{spans:?}").contains("hunter2"));
 }

@@ -101,12 +101,12 @@ impl Calling {
             return Err(self.bound.too_many_transfers());
         };
         let within = self.idle();
-        let copying = tokio::spawn(async move {
+        let copying = tokio::spawn(self.transfer_time.traced(async move {
             let _permit = permit;
             let (info, inner) = from.0.containers.read(&from.0.name, &from.1).await?;
             let mut range = Range { inner, skip: 0, left: info.size, within };
             to.0.containers.write(&to.0.name, &to.1, &mut range).await
-        });
+        }));
         let copied = self.transfer_time.wait(copying).await.map_err(text)?;
         copied.map_err(|_| "the copy was broken off".to_owned())?.map_err(text)
     }
@@ -257,13 +257,13 @@ impl container::HostContainer for InstanceState {
         let pipe = value.pipe.clone();
         let mut written = Written { pipe: pipe.clone(), idle: calling.idle() };
         pipe.place();
-        value.upload = Some(tokio::spawn(async move {
+        value.upload = Some(tokio::spawn(calling.transfer_time.traced(async move {
             let stored = container.containers.write(&container.name, &object, &mut written).await;
             if let Err(error) = &stored {
                 pipe.fail(error.clone());
             }
             stored
-        }));
+        })));
         Ok(Ok(()))
     }
 

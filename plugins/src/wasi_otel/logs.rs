@@ -33,7 +33,7 @@ impl Host for InstanceState {
         let sent = LogRecord {
             time_unix_nano: record.timestamp.map(nanoseconds).unwrap_or_default(),
             observed_time_unix_nano: record.observed_timestamp.map(nanoseconds).unwrap_or_default(),
-            severity_number: record.severity_number.filter(|number| *number <= SEVERITY_MAX).unwrap_or_default().into(),
+            severity_number: severity(record.severity_number),
             severity_text: record.severity_text.unwrap_or_default(),
             body: record.body.map(any_value),
             attributes: attributes(record.attributes.unwrap_or_default()),
@@ -49,5 +49,23 @@ impl Host for InstanceState {
         // What does not go out is counted; the interface has no way to say more.
         let _ = bound.send(self, "logs", message.encoded_len(), Signal::Logs(message));
         Ok(())
+    }
+}
+
+/// The number as OTLP has it; 0, which is none, for what is not among its severities.
+fn severity(number: Option<u8>) -> i32 {
+    number.filter(|number| *number <= SEVERITY_MAX).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_severity_is_one_that_there_is() {
+        assert_eq!(severity(Some(SEVERITY_MAX)), 24);
+        for none in [None, Some(0), Some(SEVERITY_MAX + 1), Some(u8::MAX)] {
+            assert_eq!(severity(none), 0, "{none:?}");
+        }
     }
 }

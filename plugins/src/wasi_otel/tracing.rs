@@ -26,19 +26,32 @@ const ID_BYTES_MAX: usize = 32;
 #[derive(Clone, Default)]
 struct OpenSpans(Vec<SpanContext>);
 
+impl OpenSpans {
+    fn begin(&mut self, context: SpanContext) {
+        let short = context.trace_id.len() <= ID_BYTES_MAX && context.span_id.len() <= ID_BYTES_MAX;
+        if self.0.len() < OPEN_SPANS_MAX && short {
+            self.0.push(SpanContext { trace_state: Vec::new(), ..context });
+        }
+    }
+
+    fn end(&mut self, span_id: &str) {
+        self.0.retain(|context| context.span_id != span_id);
+    }
+
+    fn innermost(&self) -> Option<SpanContext> {
+        self.0.last().cloned()
+    }
+}
+
 impl Host for InstanceState {
     fn on_start(&mut self, context: SpanContext) -> wasmtime::Result<()> {
-        let open = self.call_state().get_or_insert_default::<OpenSpans>();
-        let short = context.trace_id.len() <= ID_BYTES_MAX && context.span_id.len() <= ID_BYTES_MAX;
-        if open.0.len() < OPEN_SPANS_MAX && short {
-            open.0.push(SpanContext { trace_state: Vec::new(), ..context });
-        }
+        self.call_state().get_or_insert_default::<OpenSpans>().begin(context);
         Ok(())
     }
 
     fn on_end(&mut self, span: SpanData) -> wasmtime::Result<()> {
         if let Some(open) = self.call_state().get_mut::<OpenSpans>() {
-            open.0.retain(|context| context.span_id != span.span_context.span_id);
+            open.end(&span.span_context.span_id);
         }
         let bound = bound(self)?;
         if !span.span_context.trace_flags.contains(TraceFlags::SAMPLED) {
@@ -63,7 +76,7 @@ impl Host for InstanceState {
     }
 
     fn current_span_context(&mut self) -> wasmtime::Result<SpanContext> {
-        let innermost = self.call_state().get::<OpenSpans>().and_then(|open| open.0.last().cloned());
+        let innermost = self.call_state().get::<OpenSpans>().and_then(OpenSpans::innermost);
         Ok(innermost.unwrap_or_else(|| of_call(self)))
     }
 }
@@ -135,4 +148,43 @@ fn proto_span(span: SpanData) -> Option<Span> {
 fn trace_state(context: &SpanContext) -> String {
     let elements: Vec<String> = context.trace_state.iter().map(|(key, value)| format!("{key}={value}")).collect();
     elements.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(span_id: &str) -> SpanContext {
+        SpanContext {
+            trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
+            span_id: span_id.to_owned(),
+            trace_flags: TraceFlags::SAMPLED,
+            is_remote: false,
+            trace_state: vec![("key".into(), "value".into())],
+        }
+    }
+
+    #[test]
+    fn so_many_open_spans_are_remembered() {
+        let mut open = OpenSpans::default();
+        for number in 0..=OPEN_SPANS_MAX {
+            open.begin(context(&format!("{number:016x}")));
+        }
+        assert_eq!(open.0.len(), OPEN_SPANS_MAX);
+        let innermost = |open: &OpenSpans| open.innermost().map(|context| context.span_id);
+        assert_eq!(innermost(&open), Some(format!("{:016x}", OPEN_SPANS_MAX - 1)));
+        open.end(&format!("{:016x}", OPEN_SPANS_MAX - 1));
+        assert_eq!(innermost(&open), Some(format!("{:016x}", OPEN_SPANS_MAX - 2)));
+        assert!(open.0.iter().all(|context| context.trace_state.is_empty()));
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_id_is_not_remembered() {
+        let mut open = OpenSpans::default();
+        open.begin(context(&"f".repeat(ID_BYTES_MAX + 1)));
+        open.begin(SpanContext { trace_id: "f".repeat(ID_BYTES_MAX + 1), ..context("00000000000000a1") });
+        assert!(open.innermost().is_none());
+        open.begin(context(&"f".repeat(ID_BYTES_MAX)));
+        assert!(open.innermost().is_some());
+    }
 }

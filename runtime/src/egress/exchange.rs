@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use roadstead_config::Target;
@@ -18,10 +18,21 @@ use super::{
     pool::{Key, Lease, Sender, Taken},
     request::Head,
 };
-use crate::{Call, TraceId};
+use crate::{Call, CallSpan, call_span};
 
 /// Kept connections that a request tries, of which the server closed each just then, before one is made for it.
 const RETRIES_MAX: usize = 3;
+/// Methods that spans name; a guest's own are `_OTHER`.
+const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+];
 
 impl CallEgress {
     /// Sends a request of the guest; the future is to be polled to its end, or dropped.
@@ -41,12 +52,16 @@ impl CallEgress {
                 let (parts, body) = request.into_parts();
                 let declared = parts.headers.get(header::CONTENT_LENGTH);
                 let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
-                let head = Head::read(parts, &component.workload.host.limits, &call.trace)?;
+                let mut head = Head::read(parts, &component.workload.host.limits)?;
+                let span = CallSpan::below(&call.trace, || span_of(&head));
+                head.continue_trace(span.context());
                 let body = OutgoingBody::new(body, ended, declared);
-                let note =
-                    Note { component: component.clone(), target: head.target.clone(), trace: call.trace.trace_id() };
+                let note = Note { component: component.clone(), target: head.target.clone(), span };
                 match component.exchange(head, body, options.unwrap_or_default(), &call).await {
-                    Ok((response, lease, patience)) => Ok((response, lease, patience, note)),
+                    Ok((response, lease, patience)) => {
+                        note.answered(response.status());
+                        Ok((response, lease, patience, note))
+                    }
                     Err(error) => {
                         note.failed(&error);
                         Err(error)
@@ -68,21 +83,44 @@ impl CallEgress {
     }
 }
 
-/// What the log is told of a request: whom it was to and whose it was, nothing else.
+/// The span of a request, with the attributes of OpenTelemetry's conventions; nothing of its path, its query or its body.
+fn span_of(head: &Head) -> tracing::Span {
+    let method = if METHODS.contains(&head.method) { head.method.as_str() } else { "_OTHER" };
+    call_span!(
+        if method == "_OTHER" { "HTTP" } else { method },
+        "client",
+        http.request.method = method,
+        url.scheme = head.target.scheme().as_str(),
+        server.address = %head.target.host(),
+        server.port = head.target.port(),
+        http.response.status_code = tracing::field::Empty,
+    )
+}
+
+/// What the log and the request's span are told: whom it was to, whose it was and how it ended, nothing else.
 pub(super) struct Note {
     component: Arc<ComponentEgress>,
     target: Target,
-    trace: TraceId,
+    /// Ends with the body of the response.
+    span: CallSpan,
 }
 
 impl Note {
+    fn answered(&self, status: StatusCode) {
+        self.span.record("http.response.status_code", status.as_u16());
+        if status.is_client_error() || status.is_server_error() {
+            self.span.fail(status.as_str(), String::new);
+        }
+    }
+
     pub(super) fn failed(&self, error: &EgressError) {
+        self.span.fail(error.kind(), String::new);
         let id = &self.component.workload.id;
         tracing::debug!(
             namespace = %id.namespace,
             workload = %id.name,
             component = %self.component.name,
-            trace_id = %self.trace,
+            trace_id = %self.span.context().trace_id(),
             target = %self.target,
             kind = error.kind(),
             error = %crate::error_text(error),

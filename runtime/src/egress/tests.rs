@@ -131,7 +131,7 @@ async fn ask(component: &Arc<ComponentEgress>, url: &str) -> Result<String, &'st
 async fn judge(component: &ComponentEgress, scheme: &str, authority: &str) -> Result<String, &'static str> {
     let uri = http::Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
     let parts = Request::builder().uri(uri.map_err(|_| "bad-target")?).body(()).unwrap().into_parts().0;
-    let head = Head::read(parts, &component.workload.host.limits, &call().trace).map_err(|error| error.kind())?;
+    let head = Head::read(parts, &component.workload.host.limits).map_err(|error| error.kind())?;
     let key = component.permit(head.target).map_err(|error| error.kind())?;
     let by = tokio::time::Instant::now() + PATIENCE;
     let found = addresses(&component.workload, &key, by).await.map_err(|error| error.kind())?;

@@ -10,7 +10,7 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins"]),
-    ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
+    ("tokio", &["", "runtime", "plugins", "proxy", "telemetry", "bench"]),
     ("tokio-postgres", &["plugins"]),
     ("deadpool-postgres", &["plugins"]),
     ("wgpu", &["gpu", "gpu/wire", "bench"]),
@@ -18,14 +18,15 @@ const OWNERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Which of our crates each crate may import; the root package may import all.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("bench", &["roadstead-config", "roadstead-proxy", "roadstead-runtime"]),
     ("config", &[]),
     ("gpu", &["roadstead-gpu-wire"]),
     ("gpu/wire", &[]),
     ("runtime", &["roadstead-config"]),
-    ("plugins", &["roadstead-config", "roadstead-gpu-wire", "roadstead-runtime"]),
+    ("plugins", &["roadstead-config", "roadstead-gpu-wire", "roadstead-runtime", "roadstead-telemetry"]),
     ("proxy", &["roadstead-config", "roadstead-runtime"]),
+    ("telemetry", &[]),
     ("xtask", &["roadstead-config"]),
 ];
 

@@ -13,7 +13,7 @@ use syn::{Attribute, Item, ItemFn, Meta};
 use mentions::Mentions;
 
 /// Where tests of the host are.
-const FOLDERS: [&str; 6] = ["config", "runtime", "plugins", "proxy", "src", "tests"];
+const FOLDERS: [&str; 7] = ["config", "runtime", "plugins", "proxy", "telemetry", "src", "tests"];
 /// Tests of the table of limits itself.
 const OF_THE_TABLE: &str = "config/src/limits.rs";
 /// Tests that set limits to bring something else about, and meet no bound.
