@@ -6,6 +6,7 @@
 
 mod blobs;
 mod keys;
+mod timing;
 
 use guest_http::{Query, Response};
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};

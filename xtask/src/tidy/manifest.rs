@@ -9,7 +9,7 @@ use super::Findings;
 const OWNERS: [(&str, &[&str]); 8] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
-    ("async-nats", &["runtime", "plugins"]),
+    ("async-nats", &["runtime", "plugins", "bench"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
     ("tokio-postgres", &["plugins"]),
     ("deadpool-postgres", &["plugins"]),
