@@ -11,7 +11,7 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins", "bench"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "bench"]),
-    ("tokio-postgres", &["plugins"]),
+    ("tokio-postgres", &["plugins", "bench"]),
     ("deadpool-postgres", &["plugins"]),
     ("wgpu", &["gpu", "gpu/wire", "bench"]),
     ("wgpu-types", &["gpu/wire"]),
