@@ -35,7 +35,7 @@ The host and the native clients have core 0, in turn; their servers have core 1.
 request and times each by its own clock. Figures are medians of the rounds; one of calls is the median of the round's."
 )]
 #[command(after_help = "Examples:
-  cargo xtask bench capabilities                          (about 4 minutes)
+  cargo xtask bench capabilities                          (some minutes)
   cargo xtask bench capabilities --rounds 3 --calls-percent 10
   cargo xtask bench capabilities --roadstead ./before --native-calls ./target/release/native-calls \\
     --bare-hyper ./target/release/bare-hyper")]
