@@ -148,7 +148,11 @@ spec:
     spec:
       hostInterfaces:
         - {{namespace: wasi, package: config, version: 0.2.0-rc.1, interfaces: [store]}}
-        - {{namespace: wasi, package: blobstore, version: 0.2.0-draft, interfaces: [blobstore, container, types], config: {{backend: memory}}}}
+        - namespace: wasi
+          package: blobstore
+          version: 0.2.0-draft
+          interfaces: [blobstore, container, types]
+          config: {{backend: memory}}
 {}      components:
         - name: store
           image: file:probe-store.wasm
