@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: how fast, how dense and how lasting a release build of the host is, measured from outside. The
 //! measurements are in the files below; none of them knows the host but by its command line, its listeners and /proc.
 
+mod capabilities;
 mod components;
 mod density;
 mod figures;
@@ -12,6 +13,7 @@ mod ingress;
 mod manifests;
 mod messaging;
 mod oha;
+mod postgres;
 mod process_stats;
 mod programs;
 mod scratch;
@@ -46,6 +48,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench density                   1,000 triggers on one host (about 1 minute)
   cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
   cargo xtask bench messaging                 a worker asked over NATS and in the process (about 3 minutes)
+  cargo xtask bench capabilities              stores and outgoing HTTP beside native clients (some minutes)
   cargo xtask bench gpu                       the GPU process beside wgpu in one process (about 3 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -60,6 +63,7 @@ enum What {
     Density(density::Arguments),
     Ingress(ingress::Arguments),
     Messaging(messaging::Arguments),
+    Capabilities(capabilities::Arguments),
     Gpu(gpu::Arguments),
     Soak(soak::Arguments),
 }
@@ -100,8 +104,8 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     }
     let bench = Bench { layout, scratch: Scratch::new()?, stop: Stop::on_signals()? };
     let purpose = match arguments.what {
-        // Its nats-server is that of the tests.
-        What::Messaging(_) => Purpose::Test,
+        // Their servers are those of the tests.
+        What::Messaging(_) | What::Capabilities(_) => Purpose::Test,
         _ => Purpose::Build,
     };
     setup::step(layout, purpose)?;
@@ -113,6 +117,7 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
         What::Density(arguments) => density::run(&bench, arguments),
         What::Ingress(arguments) => ingress::run(&bench, arguments),
         What::Messaging(arguments) => messaging::run(&bench, arguments),
+        What::Capabilities(arguments) => capabilities::run(&bench, arguments),
         What::Gpu(arguments) => gpu::run(&bench, arguments),
         What::Soak(arguments) => soak::run(&bench, arguments),
     }

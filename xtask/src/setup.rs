@@ -5,7 +5,7 @@ mod apt;
 pub(crate) mod gpu_driver;
 mod guest_toolchain;
 mod host_tools;
-mod postgres;
+pub(crate) mod postgres;
 mod test_parts;
 mod test_programs;
 

@@ -80,6 +80,7 @@ fn plain(path: &str, query: &Query, request: &IncomingRequest) -> Response {
         "/fetch" => reaching::fetch(query),
         "/out-many" => outgoing::many(query, request),
         "/out-one-by-one" => outgoing::one_by_one(query, request),
+        "/out-timed" => outgoing::timed(query, request),
         "/out-break" => outgoing::break_off(query, request),
         "/reach" => reaching::reach(),
         "/headers" => Response::text(200, headers(request)),

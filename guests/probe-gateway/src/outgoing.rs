@@ -1,6 +1,10 @@
 //! Paths on which the component sends requests of its own, as its query says: scheme, authority, path, method, timeouts.
 //! Headers of the request that begin with `x-send-` go along without that beginning. Must not know messages or logs.
 
+mod timed;
+
+pub(crate) use timed::timed;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

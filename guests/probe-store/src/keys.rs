@@ -4,7 +4,7 @@ use guest_http::{Query, Response, read_body};
 use wasip2::http::types::IncomingRequest;
 
 use crate::{
-    Outcome, found, lines, list, said,
+    Outcome, found, lines, list, said, timing,
     wasi::keyvalue::{
         atomics, batch,
         store::{self, Bucket, Error},
@@ -13,7 +13,7 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-fn reason(error: Error) -> String {
+pub(crate) fn reason(error: Error) -> String {
     match error {
         Error::NoSuchStore => "no such store".to_owned(),
         Error::AccessDenied => "access denied".to_owned(),
@@ -36,6 +36,7 @@ pub(crate) fn call(query: &Query, request: &IncomingRequest) -> Outcome {
         "/keys/delete" => said(bucket.delete(key).map(|()| "deleted").map_err(reason)?),
         "/keys/exists" => said(bucket.exists(key).map_err(reason)?),
         "/keys/list-keys" => list_keys(&bucket, query),
+        "/keys/timed" => timing::calls(&bucket, query),
         "/keys/increment" => {
             let (delta, times) = (query.number("delta", 1), query.number("times", 1));
             let mut sum = 0;

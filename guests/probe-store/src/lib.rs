@@ -1,11 +1,13 @@
 //! A component for the tests: each path calls one function of `wasi:config`, `wasi:keyvalue` or `wasi:blobstore`, with
-//! arguments from the query. What a function refuses is answered with 409 and the reason.
+//! arguments from the query; `/keys/timed` calls one many times and says how long that took. What a function refuses is
+//! answered with 409 and the reason.
 //!
 //! It exists so that a test reads as a conversation with a known peer. It must not know which test is asking.
 #![allow(missing_docs, unsafe_code, reason = "the bindings are generated")]
 
 mod blobs;
 mod keys;
+mod timing;
 
 use guest_http::{Query, Response};
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};

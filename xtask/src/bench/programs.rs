@@ -96,8 +96,16 @@ fn is_version(path: &Path, version: &str) -> bool {
 /// # Errors
 /// When they are missing and cannot be installed, with the command that installs them.
 pub(crate) fn debian() -> Result<PathBuf> {
-    setup::program("taskset", "util-linux")?;
+    taskset()?;
     setup::program("wrk", "wrk")
+}
+
+/// What pins all of them to their cores.
+///
+/// # Errors
+/// As [`debian`].
+pub(crate) fn taskset() -> Result<PathBuf> {
+    setup::program("taskset", "util-linux")
 }
 
 /// A program on one core, in an environment in which errors are as cheap as a user's.

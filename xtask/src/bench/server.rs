@@ -93,24 +93,58 @@ impl Server {
     /// # Errors
     /// As [`Server::roadstead`].
     pub(crate) fn bare(bench: &Bench<'_>, name: &str, program: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::bare_on(programs::SERVER_CORE, bench, name, program, arguments)
+    }
+
+    /// The same on another core.
+    ///
+    /// # Errors
+    /// As [`Server::roadstead`].
+    pub(crate) fn bare_on(
+        core: u32,
+        bench: &Bench<'_>,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let [http, _] = free_addresses()?;
-        let mut command = programs::pinned(program, programs::SERVER_CORE);
+        let mut command = programs::pinned(program, core);
         command.arg(http.to_string()).args(arguments);
         let mut server = Self::start(bench, name, &mut command, http)?;
         server.wait(bench, &|| TcpStream::connect(http).is_ok())?;
         Ok(server)
     }
 
-    /// Starts a nats-server on the clients' core and waits until it accepts connections.
+    /// Starts a nats-server on the clients' core, with JetStream where there is a folder for it, and waits until it accepts
+    /// connections.
     ///
     /// # Errors
     /// As [`Server::roadstead`].
-    pub(crate) fn nats(bench: &Bench<'_>, program: &Path) -> Result<Self> {
+    pub(crate) fn nats(bench: &Bench<'_>, program: &Path, jetstream: Option<&Path>) -> Result<Self> {
         let [address, _] = free_addresses()?;
         let mut command = programs::pinned(program, programs::CLIENT_CORE);
         command.args(["-a", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        if let Some(folder) = jetstream {
+            command.arg("-js").arg("-sd").arg(folder);
+        }
         let mut server = Self::start(bench, "nats-server", &mut command, address)?;
         server.wait(bench, &|| TcpStream::connect(address).is_ok())?;
+        Ok(server)
+    }
+
+    /// Starts what `command` makes of a free address, and waits until `is_ready` says that it answers there.
+    ///
+    /// # Errors
+    /// As [`Server::roadstead`].
+    pub(crate) fn other(
+        bench: &Bench<'_>,
+        name: &str,
+        command: impl FnOnce(SocketAddr) -> Command,
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Self> {
+        let [address, _] = free_addresses()?;
+        let mut server = Self::start(bench, name, &mut command(address), address)?;
+        server.wait(bench, &|| is_ready(address))?;
         Ok(server)
     }
 

@@ -44,7 +44,8 @@ pub(crate) fn find() -> Finding {
     }
 }
 
-fn server() -> Option<PathBuf> {
+/// The server's program; `initdb` and `psql` are beside it.
+pub(crate) fn server() -> Option<PathBuf> {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let programs = versions.map(|version| version.path().join("bin"));
     let has_all =

@@ -9,9 +9,9 @@ use super::Findings;
 const OWNERS: [(&str, &[&str]); 8] = [
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
-    ("async-nats", &["runtime", "plugins"]),
+    ("async-nats", &["runtime", "plugins", "bench"]),
     ("tokio", &["", "runtime", "plugins", "proxy", "telemetry", "bench"]),
-    ("tokio-postgres", &["plugins"]),
+    ("tokio-postgres", &["plugins", "bench"]),
     ("deadpool-postgres", &["plugins"]),
     ("wgpu", &["gpu", "gpu/wire", "bench"]),
     ("wgpu-types", &["gpu/wire"]),

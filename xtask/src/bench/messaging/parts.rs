@@ -76,7 +76,7 @@ impl Parts {
         let manifests = folder.join("app.yaml");
         fs::write(&manifests, manifest).context("cannot write a manifest")?;
 
-        let nats = Server::nats(bench, &nats).context("nats-server")?;
+        let nats = Server::nats(bench, &nats, None).context("nats-server")?;
         let component_cache = bench.scratch.path().join("component-cache");
         let host = |nats| {
             let (program, manifests, component_cache) = (roadstead, &*manifests, &*component_cache);
