@@ -18,6 +18,9 @@ pub trait SpanKeeper: Send + Sync + 'static {
 
     /// `span` has begun at `own`, below `parent`; without one it is the first of its trace here and elsewhere.
     fn begin(&self, span: &tracing::Span, own: &TraceContext, parent: Option<&TraceContext>);
+
+    /// `span`, which has begun, is called `name` from now on.
+    fn rename(&self, span: &tracing::Span, name: String);
 }
 
 static KEEPER: OnceLock<Box<dyn SpanKeeper>> = OnceLock::new();
@@ -71,6 +74,13 @@ impl CallSpan {
     pub fn record(&self, field: &'static str, value: impl tracing::Value) {
         if !self.span.is_none() {
             self.span.record(field, value);
+        }
+    }
+
+    /// Calls the span by another name than it began with.
+    pub fn rename(&self, name: impl FnOnce() -> String) {
+        if let Some(keeper) = KEEPER.get().filter(|_| !self.span.is_none()) {
+            keeper.rename(&self.span, name());
         }
     }
 

@@ -170,6 +170,10 @@ impl SpanKeeper for Keeper {
     fn begin(&self, span: &tracing::Span, own: &TraceContext, parent: Option<&TraceContext>) {
         self.0.begin(span, place(own), parent.map(place));
     }
+
+    fn rename(&self, span: &tracing::Span, name: String) {
+        self.0.rename(span, name);
+    }
 }
 
 fn place(trace: &TraceContext) -> SpanPlace {

@@ -113,6 +113,11 @@ impl Spans {
         let _begun = span.context();
         NEXT.set(None);
     }
+
+    /// Gives a span that has begun another name. A field of it would come too late.
+    pub fn rename(&self, span: &tracing::Span, name: String) {
+        span.context().span().update_name(name);
+    }
 }
 
 /// What is said of this host with each of its spans.

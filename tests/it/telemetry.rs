@@ -43,15 +43,14 @@ spec:
     .to_owned()
 }
 
-/// The trace that the host's last request belonged to, as its access log names it.
-async fn last_trace(host: &Host) -> String {
+/// The trace that the host's `number`th request belonged to, as its access log names it.
+async fn trace_of(host: &Host, number: usize) -> String {
     eventually("a line of the access log", async || {
         let log = host.log();
-        let line = log.lines().rev().find(|line| line.contains("roadstead::access"))?;
+        let line = log.lines().filter(|line| line.contains("roadstead::access")).nth(number - 1)?;
         let (_, rest) = line.split_once("trace_id")?;
-        let id: String =
-            rest.chars().skip_while(|c| !c.is_ascii_hexdigit()).take_while(char::is_ascii_hexdigit).collect();
-        Some(id)
+        let digits = rest.chars().skip_while(|c| !c.is_ascii_hexdigit()).take_while(char::is_ascii_hexdigit);
+        Some(digits.collect::<String>())
     })
     .await
 }
@@ -86,8 +85,8 @@ fn value(span: &Span, name: &str) -> String {
 
 /// The spans of a request through a gateway and a worker, each with its parent.
 const PAIR: [(&str, &str); 8] = [
-    ("GET gateway", "-"),
-    ("call probe-gateway", "GET gateway"),
+    ("POST gateway", "-"),
+    ("call probe-gateway", "POST gateway"),
     ("start instance", "call probe-gateway"),
     ("send probe.work", "call probe-gateway"),
     ("process probe.work", "send probe.work"),
@@ -107,17 +106,17 @@ async fn one_trace_leads_from_the_ingress_to_a_worker_of_another_host() {
     };
     let host = Host::start_with(&gateway(), options("front"));
     let _other = Host::start_with(&worker("work", "probe.work", &["poolSize: 1"]), options("back"));
-    let asked = host.client("app.test").get("/request?subject=probe.work").send().await;
+    let asked = host.client("app.test").post("/request?subject=probe.work").body("echo:hi").send().await;
     assert_eq!(asked.status, StatusCode::OK, "{}", asked.text());
-    let spans = collector.whole_trace(&last_trace(&host).await, PAIR.len()).await;
+    let spans = collector.whole_trace(&trace_of(&host, 1).await, PAIR.len()).await;
     assert_eq!(tree(&spans), BTreeMap::from(PAIR));
 
-    let (first, resource) = named(&spans, "GET gateway");
+    let (first, resource) = named(&spans, "POST gateway");
     assert_eq!(attribute(&resource.attributes, "service.name").unwrap(), "front");
     assert_eq!(attribute(&resource.attributes, "zone").unwrap(), "a b");
     assert_eq!(first.kind, 2, "a server's");
     for (name, wanted) in [
-        ("http.request.method", "GET"),
+        ("http.request.method", "POST"),
         ("http.response.status_code", "200"),
         ("url.path", "/request"),
         ("url.scheme", "http"),
@@ -151,13 +150,13 @@ async fn what_fails_says_so_in_its_span() {
     let host = Host::start_with(&manifest, collector.tell(Options::default()));
     let failed = host.client("app.test").get("/request?subject=nobody.there").send().await;
     assert_ne!(failed.status, StatusCode::OK);
-    let spans = collector.whole_trace(&last_trace(&host).await, 4).await;
+    let spans = collector.whole_trace(&trace_of(&host, 1).await, 4).await;
     let (send, _) = named(&spans, "send nobody.there");
     assert_eq!((send.status.as_ref().unwrap().code, value(send, "error.type").as_str()), (2, "no-responders"));
 
     let failed = host.client("app.test").get("/trap").send().await;
     assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
-    let spans = collector.whole_trace(&last_trace(&host).await, 3).await;
+    let spans = collector.whole_trace(&trace_of(&host, 2).await, 3).await;
     let (call, _) = named(&spans, "call probe-gateway");
     assert_eq!((call.status.as_ref().unwrap().code, value(call, "error.type").as_str()), (2, "trap"));
     let (first, _) = named(&spans, "GET gateway");
@@ -183,7 +182,7 @@ async fn a_trusted_proxy_decides_over_sampling_and_others_do_not() {
     // Without such a proxy a client is not believed.
     let host = Host::start_with(&manifest, collector.tell(Options::default()));
     host.client("app.test").get("/headers").header("traceparent", &traced("01")).send().await;
-    let id = last_trace(&host).await;
+    let id = trace_of(&host, 1).await;
     assert_ne!(id, TRACE);
     collector.whole_trace(&id, 3).await;
     assert_eq!(collector.trace(TRACE).len(), 3);
@@ -203,7 +202,10 @@ async fn a_collector_that_is_gone_or_silent_costs_no_request_anything() {
         for _ in 0..300 {
             assert_eq!(client.get("/headers").send().await.status, StatusCode::OK);
         }
-        host.wait_for_metric("roadstead_telemetry_exports_total", &["spans", "failed"], 1.0).await;
+        eventually("the spans are given up", async || {
+            (host.metric("roadstead_telemetry_exports_total", &["spans", "failed"]).await >= 1.0).then_some(())
+        })
+        .await;
     }
 }
 
@@ -213,7 +215,7 @@ async fn a_components_spans_join_the_trace_of_its_call() {
     let host = Host::start_with(&probe(), collector.tell(Options::default()));
     let client = host.client("a.test");
     let outer = client.get("/span").send().await.text();
-    let id = last_trace(&host).await;
+    let id = trace_of(&host, 1).await;
     assert!(outer.starts_with(&id) && outer.contains(" true "), "{outer}");
     let spans = collector.whole_trace(&id, 4).await;
     assert_eq!(tree(&spans)["of guest"], "call probe-otel");
@@ -257,7 +259,7 @@ async fn a_components_logs_and_metrics_are_sent_under_its_own_name() {
     let host = Host::start_with(&probe(), collector.tell(headers));
     let client = host.client("a.test");
     assert_eq!(client.get("/log?body=%7B%22b%22%3A%5Btrue%5D%7D").send().await.status, StatusCode::OK);
-    let id = last_trace(&host).await;
+    let id = trace_of(&host, 1).await;
     assert_eq!(client.get("/metrics").send().await.status, StatusCode::OK);
     eventually("logs and metrics have come", async || {
         let kept = collector.kept();
@@ -357,7 +359,7 @@ async fn an_upstream_belongs_below_the_span_of_its_request() {
     let path = egress::out("/out", "http", &upstream, "/hello%3Fsecret=hunter2");
     let answer = host.client("a.test").get(&path).send().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    let id = last_trace(&host).await;
+    let id = trace_of(&host, 1).await;
     let spans = collector.whole_trace(&id, 4).await;
     assert_eq!(tree(&spans)["GET"], "call probe-gateway");
     let (sent, _) = named(&spans, "GET");

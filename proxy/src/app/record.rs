@@ -144,10 +144,7 @@ impl Record {
         let Some(span) = &self.span else { return };
         let (namespace, trigger) = self.labels();
         if !trigger.is_empty() {
-            span.record(
-                "otel.name",
-                format!("{} {trigger}", self.method.as_ref().map_or("HTTP", known_method)).as_str(),
-            );
+            span.rename(|| format!("{} {trigger}", self.method.as_ref().map_or("HTTP", known_method)));
             span.record("roadstead.namespace", namespace);
             span.record("roadstead.trigger", trigger);
         }
