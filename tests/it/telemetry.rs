@@ -340,7 +340,7 @@ async fn calls_to_stores_are_spans_that_name_nothing_of_the_guests() {
     let collector = Collector::start().await;
     let stores = Stores::in_memory_with(collector.tell(Options::default()));
     stores.say("/keys/set?bucket=own-bucket&key=own-key", "own-value").await;
-    let spans = collector.whole_trace(&last_trace(&stores.host).await, 4).await;
+    let spans = collector.whole_trace(&trace_of(&stores.host, 1).await, 4).await;
     assert_eq!(tree(&spans)["keyvalue set"], "call probe-store");
     let (set, _) = named(&spans, "keyvalue set");
     assert_eq!(set.kind, 3, "a client's");

@@ -65,12 +65,10 @@ fn shown(context: &SpanContext) -> String {
 /// Below the call's own span, unless the query says otherwise; `count` times.
 fn span(query: &Query) -> Outcome {
     let outer = tracing::outer_span_context();
-    let flags = if query.text("sampled").is_some_and(|text| text == "no") { TraceFlags::empty() } else { TraceFlags::SAMPLED };
-    let context = SpanContext {
-        span_id: query.text("span").unwrap_or(SPAN_ID).to_owned(),
-        trace_flags: flags,
-        ..outer.clone()
-    };
+    let flags =
+        if query.text("sampled").is_some_and(|text| text == "no") { TraceFlags::empty() } else { TraceFlags::SAMPLED };
+    let context =
+        SpanContext { span_id: query.text("span").unwrap_or(SPAN_ID).to_owned(), trace_flags: flags, ..outer.clone() };
     let name = query.text("name").unwrap_or("of guest").to_owned();
     for _ in 0..query.number("count", 1) {
         tracing::on_start(&context);
@@ -181,12 +179,8 @@ fn export(query: &Query) -> Outcome {
         time: END,
         temporality: metrics::Temporality::LowMemory,
     };
-    let named = |name: &str, data| Metric {
-        name: name.to_owned(),
-        description: "of the probe".into(),
-        unit: "1".into(),
-        data,
-    };
+    let named =
+        |name: &str, data| Metric { name: name.to_owned(), description: "of the probe".into(), unit: "1".into(), data };
     let all = ResourceMetrics {
         resource: Resource { attributes: vec![attribute("r", "1")], schema_url: None },
         scope_metrics: vec![ScopeMetrics {
