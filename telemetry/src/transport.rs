@@ -58,7 +58,14 @@ pub(crate) enum Export {
 /// The way to a collector. Nothing is dialled before there is something to send.
 pub(crate) enum Transport {
     Grpc { channel: Channel, metadata: MetadataMap },
-    Http { client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>, base: String, headers: OtlpHeaders },
+    Http(Box<HttpWay>),
+}
+
+/// The way over HTTP.
+pub(crate) struct HttpWay {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    headers: OtlpHeaders,
 }
 
 impl Transport {
@@ -79,7 +86,7 @@ impl Transport {
                 let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(TransportError::Authorities)?;
                 let connector = roots.https_or_http().enable_http1().build();
                 let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
-                Ok(Self::Http { client, base: address, headers: settings.headers.clone() })
+                Ok(Self::Http(Box::new(HttpWay { client, base: address, headers: settings.headers.clone() })))
             }
         }
     }
@@ -88,7 +95,8 @@ impl Transport {
     pub(crate) async fn send(&self, export: Export) -> Result<(), NotTaken> {
         match self {
             Self::Grpc { channel, metadata } => grpc(channel.clone(), metadata.clone(), export).await,
-            Self::Http { client, base, headers } => {
+            Self::Http(way) => {
+                let HttpWay { client, base, headers } = &**way;
                 let (path, body) = match export {
                     Export::Spans(spans) => ("traces", spans.encode_to_vec()),
                     Export::Logs(logs) => ("logs", logs.encode_to_vec()),

@@ -164,20 +164,20 @@ fn send(query: &Query, request: OutgoingRequest) -> Result<FutureIncomingRespons
     options.set_connect_timeout(time("connect-ms")).map_err(|()| "timeout refused")?;
     options.set_first_byte_timeout(time("first-byte-ms")).map_err(|()| "timeout refused")?;
     options.set_between_bytes_timeout(time("between-bytes-ms")).map_err(|()| "timeout refused")?;
-    outgoing_handler::handle(request, Some(options)).map_err(shown)
+    outgoing_handler::handle(request, Some(options)).map_err(|code| shown(&code))
 }
 
 fn wait(response: &FutureIncomingResponse) -> Result<IncomingResponse, Refusal> {
     loop {
         match response.get() {
-            Some(Ok(response)) => return response.map_err(shown),
+            Some(Ok(response)) => return response.map_err(|code| shown(&code)),
             Some(Err(())) => return Err("taken before".to_owned()),
             None => response.subscribe().block(),
         }
     }
 }
 
-fn shown(code: ErrorCode) -> Refusal {
+fn shown(code: &ErrorCode) -> Refusal {
     format!("{code:?}")
 }
 
@@ -239,7 +239,7 @@ fn pass_on(response: &IncomingResponse, outparam: ResponseOutparam) {
     let mut headers = vec![("x-status".to_owned(), response.status().to_string().into_bytes())];
     headers.extend(response.headers().entries().into_iter().map(|(name, value)| (format!("x-got-{name}"), value)));
     let Ok(mut writer) = start(outparam, 200, &headers) else { return };
-    let mut send = |writer: &mut BodyWriter, piece: &[u8]| -> Result<(), SendError> {
+    let send = |writer: &mut BodyWriter, piece: &[u8]| -> Result<(), SendError> {
         writer.write(piece)?;
         writer.flush()
     };
