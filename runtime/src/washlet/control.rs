@@ -135,7 +135,7 @@ impl Control {
 
     /// Answers starts until the host stops; then says so to those that were under way to it.
     pub(super) async fn serve_starts(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.client, &self.refusing);
+        let mut commands = Listening::new(commands, &self.refusing);
         while let Some(message) = commands.next().await {
             match commands.is_last_call() {
                 false => self.start(message).await,
@@ -146,7 +146,7 @@ impl Control {
 
     /// The same for stops.
     pub(super) async fn serve_stops(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.client, &self.refusing);
+        let mut commands = Listening::new(commands, &self.refusing);
         while let Some(message) = commands.next().await {
             match commands.is_last_call() {
                 false => self.stop(message).await,
@@ -157,7 +157,7 @@ impl Control {
 
     /// Answers questions for a status, to the very end.
     pub(super) async fn serve_statuses(self: Arc<Self>, commands: Subscriber) {
-        let mut commands = Listening::new(commands, &self.client, &self.ended);
+        let mut commands = Listening::new(commands, &self.ended);
         while let Some(message) = commands.next().await {
             self.tell_status(message).await;
         }

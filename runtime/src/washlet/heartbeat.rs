@@ -182,7 +182,7 @@ impl Pulse {
 
     /// Answers those who ask for a heartbeat.
     pub(super) async fn serve(self: Arc<Self>, questions: Subscriber) {
-        let mut questions = Listening::new(questions, &self.control.client, &self.control.ended);
+        let mut questions = Listening::new(questions, &self.control.ended);
         while let Some(question) = questions.next().await {
             self.tell(question).await;
         }

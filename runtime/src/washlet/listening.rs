@@ -1,34 +1,29 @@
-//! Who listens to a subject until a sign, and then still hears all that was sent to it before. What is said is not known
-//! here.
+//! Who listens to a subject until a sign, and then still hears what was sent to it before. What is said is not known here.
 
-use async_nats::{Client, Message, Subscriber};
-use bytes::Bytes;
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Fuse},
-};
-use tokio::time::{Duration, timeout};
+use async_nats::{Message, Subscriber};
+use futures::StreamExt;
+use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// A number of messages after which a subscription is to end. The server takes one of more than nine digits for none,
 /// and ends it at once; the client keeps it. The client's own ways to end a subscription forget it before the server
 /// knows, and with it the messages that are on their way.
 const MORE_THAN_ANY: u64 = u64::MAX;
-/// Longest wait for the server's word that nothing more comes.
+/// Time in which the last messages come. The server would say when there are no more, but for that a host needs leave to
+/// send to itself, which the published permissions do not give.
 const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Somebody who listens for messages until a sign, and then deals with those that were on their way already.
 pub(super) struct Listening<'c> {
     messages: Subscriber,
-    client: &'c Client,
     until: &'c CancellationToken,
-    /// Ends when the last message has come; from the sign on.
-    last_call: Option<Fuse<BoxFuture<'c, ()>>>,
+    /// When the last ones must have come; from the sign on.
+    last_call: Option<Instant>,
 }
 
 impl<'c> Listening<'c> {
-    pub(super) fn new(messages: Subscriber, client: &'c Client, until: &'c CancellationToken) -> Self {
-        Self { messages, client, until, last_call: None }
+    pub(super) fn new(messages: Subscriber, until: &'c CancellationToken) -> Self {
+        Self { messages, until, last_call: None }
     }
 
     /// Whether the sign was given.
@@ -47,27 +42,7 @@ impl<'c> Listening<'c> {
             // What fails here is a connection that is gone: then nothing comes any more.
             self.messages.unsubscribe_after(MORE_THAN_ANY).await.ok()?;
         }
-        let client = self.client;
-        let last_call = self.last_call.get_or_insert_with(|| heard_back(client).boxed().fuse());
-        tokio::select! {
-            biased;
-            message = self.messages.next() => return message,
-            () = last_call => {}
-        }
-        self.messages.drain().await.ok()?;
-        self.messages.next().await
-    }
-}
-
-/// Waits until something that is sent now has come back from the server: all that it sent before has come too.
-async fn heard_back(client: &Client) {
-    let there_and_back = async {
-        let own = client.new_inbox();
-        let mut heard = client.subscribe(own.clone()).await.ok()?;
-        client.publish(own, Bytes::new()).await.ok()?;
-        heard.next().await
-    };
-    if let Ok(None) | Err(_) = timeout(LAST_CALL_TIMEOUT, there_and_back).await {
-        tracing::debug!("the server did not say that nothing more comes");
+        let until = *self.last_call.get_or_insert_with(|| Instant::now() + LAST_CALL_TIMEOUT);
+        timeout_at(until, self.messages.next()).await.ok()?
     }
 }
