@@ -48,12 +48,15 @@ async fn a_crowd_leaves_the_host_the_descriptors_that_it_needs() {
     assert!(answered(&client).await);
     let crowd = crowd(host.http_address()).await;
     // `connections_max` is 10,000; 300 descriptors less those that are reserved are left.
-    host.wait_for_metric("roadstead_http_connections", &[], 200.0).await;
+    let held = async || host.metric("roadstead_http_connections", &[]).await;
+    // Some that the kernel had taken are given up by the crowd before the host looks at them.
+    eventually("there are as many as may be", async || (150.0..=200.0).contains(&held().await).then_some(())).await;
     let refused = async |reason: &str| host.metric("roadstead_http_connections_refused_total", &[reason]).await;
     assert!(crowd.len() >= CONNECTIONS / 2, "{}", crowd.len());
     // How many of the others come to the host depends on the kernel: it drops those for which its backlog has no room.
     eventually("others are refused", async || (refused("connections-max").await >= 100.0).then_some(())).await;
     assert_eq!(refused("accept-failed").await, 0.0);
+    assert!(held().await <= 200.0);
     assert!(host.open_files() < 300, "{}", host.open_files());
     // A manifest's component is a file, compiling it takes pipes: the rest of the host has what it needs.
     assert_eq!(host.admin("/readyz").await.status, StatusCode::OK);
