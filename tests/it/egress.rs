@@ -134,7 +134,7 @@ async fn bodies_stream_both_ways() {
 
 #[tokio::test]
 async fn large_bodies_take_little_memory() {
-    const BODY_BYTES: usize = 64 << 20;
+    const BODY_BYTES: usize = 32 << 20;
     let (host, upstreams) = of_each_kind().await;
     let client = host.client("a.test");
     for (upstream, scheme, version) in &upstreams {
