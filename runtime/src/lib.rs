@@ -51,7 +51,7 @@ pub use guest_log::{GUEST_LOG_TARGET, GuestLog, LogText};
 pub use identity::WorkloadId;
 pub use lanes::{InLane, LaneError};
 pub use plugin::{BoundState, PluginError};
-pub use references::ReferenceError;
+pub use references::{ReferenceError, object_folder};
 pub use series::{OwnedSeries, Series, SeriesByOwner};
 pub use spans::{CallSpan, SPAN_TARGET, SpanKeeper, keep_spans};
 pub use state::InstanceState;

@@ -55,6 +55,15 @@ pub enum ReferenceError {
     TooMany { path: PathBuf },
 }
 
+/// Where in `root`, a folder of `--config-dir` or `--secret-dir`, a namespace's object of that name is: a file for each
+/// value. Names have no slash: what is one tenant's is out of another's reach.
+pub fn object_folder(root: &Path, namespace: &Namespace, name: &ResourceName) -> PathBuf {
+    match namespace.as_str() {
+        Namespace::DEFAULT => root.join(name.as_str()),
+        namespace => root.join(namespace).join(name.as_str()),
+    }
+}
+
 /// Which list of a manifest a name is in.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -146,11 +155,7 @@ impl Reader<'_> {
             Kind::Secret => (&self.folders.secret, "--secret-dir"),
         };
         let folder = folder.as_deref().ok_or(ReferenceError::NoFolder { flag })?;
-        // A name has no slash: what is one tenant's is out of another's reach.
-        let folder = match self.namespace.as_str() {
-            Namespace::DEFAULT => folder.join(name.as_str()),
-            namespace => folder.join(namespace).join(name.as_str()),
-        };
+        let folder = object_folder(folder, self.namespace, name);
         let entries = fs::read_dir(&folder).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReferenceError::Missing { path: folder.clone() },
             _ => ReferenceError::Read { path: folder.clone(), source },

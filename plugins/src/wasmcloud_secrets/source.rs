@@ -10,6 +10,7 @@ use std::{
 };
 
 use roadstead_config::{Namespace, ResourceName, SecretKey};
+use roadstead_runtime::object_folder;
 use secrecy::{ExposeSecret, SecretSlice};
 
 /// Most values of one secret.
@@ -76,12 +77,9 @@ impl Folders {
         Self { root }
     }
 
-    /// The folder of one secret. Names have no slash: what is one tenant's is out of another's reach.
+    /// The folder of one secret.
     pub(super) fn of(&self, namespace: &Namespace, name: &ResourceName) -> PathBuf {
-        match namespace.as_str() {
-            Namespace::DEFAULT => self.root.join(name.as_str()),
-            namespace => self.root.join(namespace).join(name.as_str()),
-        }
+        object_folder(&self.root, namespace, name)
     }
 }
 
