@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod new;
 mod output;
 mod postgres;
 mod process;
@@ -39,6 +40,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  roadstead new hello                    write a project of two components to begin with
   roadstead run app.yaml                 run the manifests of a file
   roadstead run ./apps --http-addr 0.0.0.0:80
   roadstead host --host-group edge --http-addr 0.0.0.0:80 --scheduler-nats-url nats://nats:4222
@@ -53,6 +55,8 @@ Exit codes:
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a project of two components, a gateway and a worker, to begin with.
+    New(new::NewArguments),
     /// Run the workloads of manifest files on this machine.
     Run(Box<run::RunArguments>),
     /// Join a fleet: run what a scheduler sends over NATS.
@@ -80,6 +84,7 @@ enum Command {
 /// Runs the program and tells how it ended: 0 done, 1 failed, 2 wrong usage, 130 and 143 told to stop twice.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::New(arguments) => new::main(&arguments),
         Command::Run(arguments) => run::main(*arguments),
         Command::Host(arguments) => host::main(*arguments),
         Command::Validate(arguments) => validate::main(&arguments),

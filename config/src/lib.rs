@@ -34,7 +34,7 @@ pub use image::{ImageError, ImageReference, OciReference, PullPolicy};
 pub use interface::{InterfaceName, InterfaceVersion, PackageName};
 pub use limits::{LimitError, LimitSetting, Limits};
 pub use messaging::{ConsumerGroup, MessagingConfig, MessagingConfigError};
-pub use name::{Namespace, ResourceName};
+pub use name::{NameError, Namespace, ResourceName};
 pub use network::{Network, NetworkError, TrustedProxies};
 pub use path::{ManifestPath, ManifestPathError};
 pub use registry::{CredentialsError, RegistryCredentials, RegistryError, RegistryHost, RegistryMirror};

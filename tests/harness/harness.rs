@@ -10,6 +10,7 @@ pub mod components;
 pub mod envoy;
 pub mod fault_proxy;
 pub mod gpu;
+pub mod guest_toolchain;
 pub mod guests;
 pub mod host;
 pub mod lying_registry;

@@ -44,6 +44,7 @@ mod messaging_coverage;
 mod nats;
 mod nats_faults;
 mod neighbours;
+mod new_project;
 mod operator_limits;
 mod outcomes;
 mod postgres;

@@ -12,6 +12,8 @@ use super::test_index::{TestIndex, cell};
 /// Where bounds of the host are; `xtask` itself bounds nothing that runs.
 const SOURCES: [&str; 6] = ["config/src", "runtime/src", "plugins/src", "proxy/src", "telemetry/src", "src"];
 const NATS: &str = "plugins/src/wasmcloud_messaging/nats/connect.rs";
+/// A project of users, whose bounds are theirs.
+const TEMPLATE: &str = "src/cli/new/template";
 /// What a bound's name ends with.
 const ENDINGS: [&str; 5] = ["_MAX", "_TIMEOUT", "_TIME", "_PAUSE", "_EVERY"];
 /// Bounds that are called otherwise.
@@ -151,6 +153,7 @@ pub(super) fn read(root: &Path) -> Result<Vec<Bound>> {
         super::walk(root, Path::new(folder), &mut files)?;
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs"));
+    files.retain(|file| !file.starts_with(TEMPLATE));
     files.sort();
     let mut bounds = Vec::new();
     for file in &files {
