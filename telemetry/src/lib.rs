@@ -3,6 +3,7 @@
 //! Whatever becomes of the collector, nobody waits for it: what is to be sent goes into a bounded queue, and what finds
 //! no room there is counted and forgotten. Workloads, guests and requests are not known here.
 
+mod batch;
 mod outbox;
 mod settings;
 mod spans;

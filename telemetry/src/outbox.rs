@@ -9,13 +9,10 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{
-    collector::{
-        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-        trace::v1::ExportTraceServiceRequest,
-    },
     logs::v1::ResourceLogs,
     metrics::v1::ResourceMetrics,
-    trace::v1::ResourceSpans,
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans},
 };
 use prometheus::{IntCounterVec, Opts, Registry};
 use prost::Message;
@@ -27,8 +24,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batch::{self, Export, Kind},
     settings::Settings,
-    transport::{Export, NotTaken, Transport, TransportError},
+    transport::{NotTaken, Transport, TransportError},
 };
 
 /// Things that wait to be sent, at most (`OTEL_BSP_MAX_QUEUE_SIZE`).
@@ -44,9 +42,16 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest time between two log lines about a collector that takes nothing.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
-/// Something to send. Each is the whole message of its resource.
+/// Something to send. Each is the whole message of its resource, but for what many share one of.
 #[derive(Debug)]
 pub enum Signal {
+    /// Spans of the process itself, all of the same resource.
+    HostSpans {
+        /// What is said of the process.
+        resource: Arc<Resource>,
+        /// Spans of one scope.
+        spans: ScopeSpans,
+    },
     /// Spans of one resource.
     Spans(ResourceSpans),
     /// Log records of one resource.
@@ -56,16 +61,17 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn name(&self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
-            Self::Spans(_) => "spans",
-            Self::Logs(_) => "logs",
-            Self::Metrics(_) => "metrics",
+            Self::HostSpans { .. } | Self::Spans(_) => Kind::Spans,
+            Self::Logs(_) => Kind::Logs,
+            Self::Metrics(_) => Kind::Metrics,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
+            Self::HostSpans { spans, .. } => spans.encoded_len(),
             Self::Spans(spans) => spans.encoded_len(),
             Self::Logs(logs) => logs.encoded_len(),
             Self::Metrics(metrics) => metrics.encoded_len(),
@@ -158,7 +164,7 @@ impl Outbox {
 
     /// Takes `signal` where there is room for it; else counts it.
     pub fn offer(&self, signal: Signal) {
-        let (name, size) = (signal.name(), signal.bytes());
+        let (name, size) = (signal.kind().name(), signal.bytes());
         let waiting = self.bytes.fetch_add(size, Ordering::Relaxed);
         let fits = waiting.saturating_add(size) <= QUEUE_BYTES_MAX;
         let sent = fits && self.queue.try_send((signal, size)).is_ok();
@@ -225,40 +231,25 @@ impl Sender {
     }
 
     async fn send(&mut self, batch: impl Iterator<Item = Signal>) {
-        let (mut spans, mut logs, mut metrics) = (Vec::new(), Vec::new(), Vec::new());
-        for signal in batch {
-            match signal {
-                Signal::Spans(of_one) => spans.push(of_one),
-                Signal::Logs(of_one) => logs.push(of_one),
-                Signal::Metrics(of_one) => metrics.push(of_one),
-            }
+        for export in batch::exports(batch) {
+            self.export(&export).await;
         }
-        let count = spans.len();
-        self.export("spans", count, || Export::Spans(ExportTraceServiceRequest { resource_spans: spans.clone() }))
-            .await;
-        let count = logs.len();
-        self.export("logs", count, || Export::Logs(ExportLogsServiceRequest { resource_logs: logs.clone() })).await;
-        let count = metrics.len();
-        let all = || Export::Metrics(ExportMetricsServiceRequest { resource_metrics: metrics.clone() });
-        self.export("metrics", count, all).await;
     }
 
-    async fn export(&mut self, signal: &str, count: usize, batch: impl Fn() -> Export) {
-        if count == 0 {
-            return;
-        }
+    async fn export(&mut self, export: &Export) {
+        let (signal, count) = (export.kind.name(), export.count as u64);
         let mut pause = RETRY_PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {
             let late = |_| NotTaken { is_passing: true, reason: format!("no answer within {:?}", self.timeout) };
-            let sent = timeout(self.timeout, self.transport.send(batch())).await;
+            let sent = timeout(self.timeout, self.transport.send(export)).await;
             match sent.map_err(late).and_then(|sent| sent) {
-                Ok(()) => return self.counts.add(signal, "sent", count as u64),
+                Ok(()) => return self.counts.add(signal, "sent", count),
                 Err(NotTaken { is_passing: true, .. }) if attempt < ATTEMPTS_MAX && !self.closing.is_cancelled() => {
                     let _ = timeout(pause, self.closing.cancelled()).await;
                     pause *= 2;
                 }
                 Err(NotTaken { reason, .. }) => {
-                    self.counts.add(signal, "failed", count as u64);
+                    self.counts.add(signal, "failed", count);
                     return self.say(signal, &reason);
                 }
             }

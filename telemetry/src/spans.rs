@@ -3,7 +3,10 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +17,7 @@ use opentelemetry::{
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue as ProtoKeyValue, any_value},
     resource::v1::Resource as ProtoResource,
-    trace::v1::{ResourceSpans, ScopeSpans},
+    trace::v1::ScopeSpans,
 };
 use opentelemetry_sdk::{
     Resource,
@@ -59,7 +62,7 @@ impl Spans {
     /// Spans that go to `outbox`. Of traces that begin here, a part of `ratio` (0 to 1) is sampled, and no more than
     /// `per_second_max` in a second, those that others have begun among them.
     pub fn new(settings: &Settings, outbox: Outbox, ratio: f64, per_second_max: u64) -> Self {
-        let exporter = ToOutbox { outbox, resource: resource(settings) };
+        let exporter = ToOutbox { outbox, resource: Arc::new(resource(settings)) };
         let provider = SdkTracerProvider::builder()
             .with_resource(Resource::builder_empty().build())
             .with_id_generator(GivenIds)
@@ -157,7 +160,8 @@ impl IdGenerator for GivenIds {
 #[derive(Debug)]
 struct ToOutbox {
     outbox: Outbox,
-    resource: ProtoResource,
+    /// One for all of them.
+    resource: Arc<ProtoResource>,
 }
 
 impl SpanProcessor for ToOutbox {
@@ -166,12 +170,7 @@ impl SpanProcessor for ToOutbox {
     fn on_end(&self, span: SpanData) {
         let scope = InstrumentationScope { name: SCOPE.to_owned(), ..InstrumentationScope::default() };
         let spans = ScopeSpans { scope: Some(scope), spans: vec![span.into()], ..ScopeSpans::default() };
-        let resource = Some(self.resource.clone());
-        self.outbox.offer(Signal::Spans(ResourceSpans {
-            resource,
-            scope_spans: vec![spans],
-            ..ResourceSpans::default()
-        }));
+        self.outbox.offer(Signal::HostSpans { resource: self.resource.clone(), spans });
     }
 
     fn force_flush(&self) -> OTelSdkResult {

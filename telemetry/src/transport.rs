@@ -1,26 +1,27 @@
-//! One export of one batch: over gRPC, or over HTTP with protocol buffers (OTLP 1.x).
+//! One export of one batch: over gRPC, or over HTTP with protocol buffers (OTLP 1.x). The message is encoded already, and what it
+//! says is not known here.
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use bytes::{Buf, BufMut, Bytes};
+use http::{Method, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
-    metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
-    trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
-};
-use prost::Message;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tonic::{
-    Code,
+    Code, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{MetadataKey, MetadataMap, MetadataValue},
     transport::{Channel, ClientTlsConfig},
 };
 
-use crate::settings::{OtlpHeaders, Protocol, Settings};
+use crate::{
+    batch::{Export, Kind},
+    settings::{OtlpHeaders, Protocol, Settings},
+};
 
 /// Bytes of a collector's answer that are read.
 const ANSWER_BYTES_MAX: usize = 65_536;
@@ -37,6 +38,9 @@ pub enum TransportError {
     /// The system has no certificates of authorities, or none that can be read.
     #[error("the system's certificates of authorities cannot be read; is the package ca-certificates installed?")]
     Authorities(#[source] std::io::Error),
+    /// What this program speaks TLS with refuses to.
+    #[error("TLS cannot be configured")]
+    TlsVersions(#[source] rustls::Error),
 }
 
 /// Why a batch was not taken.
@@ -46,13 +50,6 @@ pub(crate) struct NotTaken {
     pub(crate) is_passing: bool,
     /// For the log.
     pub(crate) reason: String,
-}
-
-/// A batch of one signal.
-pub(crate) enum Export {
-    Spans(ExportTraceServiceRequest),
-    Logs(ExportLogsServiceRequest),
-    Metrics(ExportMetricsServiceRequest),
 }
 
 /// The way to a collector. Nothing is dialled before there is something to send.
@@ -83,8 +80,7 @@ impl Transport {
                 Ok(Self::Grpc { channel: endpoint.connect_lazy(), metadata: metadata(&settings.headers) })
             }
             Protocol::HttpProtobuf => {
-                let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(TransportError::Authorities)?;
-                let connector = roots.https_or_http().enable_http1().build();
+                let connector = connector(address.starts_with("https:"))?;
                 let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
                 Ok(Self::Http(Box::new(HttpWay { client, base: address, headers: settings.headers.clone() })))
             }
@@ -92,20 +88,34 @@ impl Transport {
     }
 
     /// Sends one batch; whoever calls bounds the time.
-    pub(crate) async fn send(&self, export: Export) -> Result<(), NotTaken> {
+    pub(crate) async fn send(&self, export: &Export) -> Result<(), NotTaken> {
         match self {
             Self::Grpc { channel, metadata } => grpc(channel.clone(), metadata.clone(), export).await,
             Self::Http(way) => {
                 let HttpWay { client, base, headers } = &**way;
-                let (path, body) = match export {
-                    Export::Spans(spans) => ("traces", spans.encode_to_vec()),
-                    Export::Logs(logs) => ("logs", logs.encode_to_vec()),
-                    Export::Metrics(metrics) => ("metrics", metrics.encode_to_vec()),
+                let path = match export.kind {
+                    Kind::Spans => "traces",
+                    Kind::Logs => "logs",
+                    Kind::Metrics => "metrics",
                 };
-                post(client, format!("{base}/v1/{path}"), headers, body).await
+                post(client, format!("{base}/v1/{path}"), headers, export.body.clone()).await
             }
         }
     }
+}
+
+/// What connects. Only who speaks TLS needs the system's authorities, and many an image has none.
+fn connector(tls: bool) -> Result<HttpsConnector<HttpConnector>, TransportError> {
+    let builder = HttpsConnectorBuilder::new();
+    let builder = if tls {
+        builder.with_native_roots().map_err(TransportError::Authorities)?
+    } else {
+        let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(TransportError::TlsVersions)?;
+        builder.with_tls_config(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    };
+    Ok(builder.https_or_http().enable_http1().build())
 }
 
 fn metadata(headers: &OtlpHeaders) -> MetadataMap {
@@ -121,15 +131,55 @@ fn metadata(headers: &OtlpHeaders) -> MetadataMap {
     metadata
 }
 
-async fn grpc(channel: Channel, metadata: MetadataMap, export: Export) -> Result<(), NotTaken> {
-    fn with<T>(metadata: MetadataMap, message: T) -> tonic::Request<T> {
-        tonic::Request::from_parts(metadata, tonic::Extensions::default(), message)
+/// A message that is encoded, and an answer that nobody reads.
+#[derive(Debug, Clone, Copy)]
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
     }
-    let answered = match export {
-        Export::Spans(spans) => TraceServiceClient::new(channel).export(with(metadata, spans)).await.map(drop),
-        Export::Logs(logs) => LogsServiceClient::new(channel).export(with(metadata, logs)).await.map(drop),
-        Export::Metrics(metrics) => MetricsServiceClient::new(channel).export(with(metadata, metrics)).await.map(drop),
-    };
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        from.advance(from.remaining());
+        Ok(Some(()))
+    }
+}
+
+async fn grpc(channel: Channel, metadata: MetadataMap, export: &Export) -> Result<(), NotTaken> {
+    let method = PathAndQuery::from_static(match export.kind {
+        Kind::Spans => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Kind::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Kind::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    });
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| NotTaken { is_passing: true, reason: error.to_string() })?;
+    let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), export.body.clone());
+    let answered = client.unary(request, method, Encoded).await.map(drop);
     answered.map_err(|status| NotTaken {
         // As OTLP lists them.
         is_passing: matches!(
@@ -150,12 +200,12 @@ async fn post(
     client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     address: String,
     headers: &OtlpHeaders,
-    body: Vec<u8>,
+    body: Bytes,
 ) -> Result<(), NotTaken> {
     let passing = |reason: String| NotTaken { is_passing: true, reason };
     let lasting = |reason: String| NotTaken { is_passing: false, reason };
     let uri: Uri = address.parse().map_err(|_| lasting("the address cannot be used".to_owned()))?;
-    let mut request = Request::new(Full::new(Bytes::from(body)));
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     for (name, value) in headers.iter() {
@@ -236,7 +286,7 @@ pub(crate) mod tests {
             written
         });
         let transport = Transport::new(&settings(&endpoint, Protocol::HttpProtobuf)).unwrap();
-        transport.send(Export::Spans(ExportTraceServiceRequest::default())).await.unwrap();
+        transport.send(&Export { kind: Kind::Spans, count: 1, body: Bytes::new() }).await.unwrap();
         assert!(collector.await.unwrap() < PIECES);
     }
 }

@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use super::egress;
 use crate::harness::{
     collector::{Collector, attribute},
-    eventually,
-    host::{Host, Options},
+    eventually, guests,
+    host::{Host, Options, roadstead},
     manifest::{trigger, worker},
     nats::NatsServer,
     stores::Stores,
@@ -186,6 +186,31 @@ async fn a_trusted_proxy_decides_over_sampling_and_others_do_not() {
     assert_ne!(id, TRACE);
     collector.whole_trace(&id, 3).await;
     assert_eq!(collector.trace(TRACE).len(), 3);
+}
+
+/// Only TLS needs authorities: a machine, or an image, without any sends to an `http:` collector.
+#[tokio::test]
+async fn a_machine_without_certificates_sends_without_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none.pem");
+    std::fs::write(&none, "").unwrap();
+    let without = [format!("SSL_CERT_FILE={}", none.display()), format!("SSL_CERT_DIR={}", folder.path().display())];
+    for collector in [Collector::start().await, Collector::start_http().await] {
+        let options = collector.tell(Options::default()).through(&["env", &without[0], &without[1]]);
+        let host = Host::start_with(&gateway(), options);
+        host.client("app.test").get("/headers").send().await;
+        let id = trace_of(&host, 1).await;
+        collector.whole_trace(&id, 1).await;
+    }
+    // With TLS there is nobody to believe, which is said at once.
+    let mut command = roadstead();
+    command.args(["run", folder.path().to_str().unwrap(), "--otlp-endpoint", "https://127.0.0.1:1"]);
+    std::fs::write(folder.path().join("app.yaml"), gateway()).unwrap();
+    std::fs::copy(guests::path("probe-gateway"), folder.path().join("probe-gateway.wasm")).unwrap();
+    command.args(["--otlp-protocol", "http/protobuf", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+    let output = command.env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("certificates of authorities cannot be read"), "{said}");
 }
 
 #[tokio::test]
