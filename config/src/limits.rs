@@ -339,6 +339,10 @@ limits! {
     outgoing_wait_ms = 5_000 Milliseconds;
     /// Outgoing requests that one call may make.
     outgoing_requests_per_call_max = 1_000 Count;
+    /// Bytes that the bodies of one call's outgoing requests have together.
+    outgoing_request_bytes_per_call_max = 1_073_741_824 Bytes;
+    /// Bytes that the bodies of the responses to them have together, as far as the guest reads them.
+    outgoing_response_bytes_per_call_max = 1_073_741_824 Bytes;
     /// Time that a connection for an outgoing request may take, name and TLS included, where the guest names none.
     outgoing_connect_ms = 10_000 Milliseconds;
     /// Time that a connection is kept for a next outgoing request.

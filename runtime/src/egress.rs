@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 mod metrics;
 mod pool;
+mod quota;
 mod request;
 mod resolve;
 
@@ -36,6 +37,7 @@ use crate::{Call, WorkloadId};
 pub(crate) use error::EgressError;
 use metrics::{EgressMetrics, EgressSeries};
 use pool::{Key, Pool, PoolBounds};
+use quota::Quota;
 pub use resolve::{Resolve, SystemResolver};
 
 /// Names that are looked up at a time, over all workloads.
@@ -205,10 +207,12 @@ impl ComponentEgress {
 
     /// What one call may do.
     pub(crate) fn begin(self: &Arc<Self>, call: &Call) -> CallEgress {
+        let limits = &self.workload.host.limits;
         CallEgress {
             component: self.clone(),
             call: call.clone(),
-            requests_left: self.workload.host.limits.outgoing_requests_per_call_max,
+            requests_left: limits.outgoing_requests_per_call_max,
+            quota: Quota::new(limits.outgoing_request_bytes_per_call_max, limits.outgoing_response_bytes_per_call_max),
             ended: body::Ended::default(),
         }
     }
@@ -219,6 +223,7 @@ pub(crate) struct CallEgress {
     component: Arc<ComponentEgress>,
     call: Call,
     requests_left: u64,
+    quota: Quota,
     ended: body::Ended,
 }
 

@@ -16,7 +16,13 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
-use super::{EgressError, exchange::Note, metrics::Record, pool::Lease};
+use super::{
+    EgressError,
+    exchange::Note,
+    metrics::Record,
+    pool::Lease,
+    quota::{Exceeded, Quota},
+};
 
 /// Empty pieces that are looked at in a row. They are left out: behind an HTTP/2 connection they would pile up
 /// (GHSA-f8mm-ggr3-89wh).
@@ -47,11 +53,18 @@ pub(super) struct OutgoingBody {
     ended: Ended,
     /// What is missing of the length that the guest declared.
     left: Option<u64>,
+    quota: Quota,
+    exceeded: Exceeded,
 }
 
 impl OutgoingBody {
-    pub(super) fn new(inner: WasiBody, ended: Ended, declared: Option<u64>) -> Self {
-        Self { inner, ended, left: declared }
+    pub(super) fn new(inner: WasiBody, ended: Ended, declared: Option<u64>, quota: Quota) -> Self {
+        Self { inner, ended, left: declared, quota, exceeded: Exceeded::default() }
+    }
+
+    /// Tells, from now on, whether the body was ended for its size.
+    pub(super) fn exceeded(&self) -> Exceeded {
+        self.exceeded.clone()
     }
 }
 
@@ -71,8 +84,13 @@ impl Body for OutgoingBody {
             if data.is_empty() {
                 continue;
             }
+            let bytes = data.remaining();
             if let Some(left) = &mut self.left {
-                *left = left.checked_sub(data.remaining() as u64).ok_or(BrokenOff)?;
+                *left = left.checked_sub(bytes as u64).ok_or(BrokenOff)?;
+            }
+            if self.quota.take_of_requests(bytes).is_err() {
+                self.exceeded.set();
+                return Poll::Ready(Some(Err(BrokenOff)));
             }
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -113,12 +131,20 @@ pub(super) struct IncomingBody {
     patience: Patience,
     alarm: Pin<Box<Sleep>>,
     note: Note,
+    quota: Quota,
 }
 
 impl IncomingBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, record: Record, patience: Patience, note: Note) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        record: Record,
+        patience: Patience,
+        note: Note,
+        quota: Quota,
+    ) -> Self {
         let alarm = Box::pin(tokio::time::sleep_until(patience.next()));
-        let mut body = Self { incoming: Some(incoming), lease: Some(lease), record, patience, alarm, note };
+        let mut body = Self { incoming: Some(incoming), lease: Some(lease), record, patience, alarm, note, quota };
         if body.incoming.as_ref().is_some_and(Body::is_end_stream) {
             body.complete();
         }
@@ -151,6 +177,10 @@ impl Body for IncomingBody {
         let Some(incoming) = this.incoming.as_mut() else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                if let Err(max) = this.quota.take_of_responses(bytes) {
+                    return Poll::Ready(Some(Err(this.fail(EgressError::ResponseTooLarge(max)))));
+                }
                 // What has no bytes is no sign of life.
                 if frame.data_ref().is_none_or(|data| !data.is_empty()) {
                     let next = this.patience.next();

@@ -65,6 +65,10 @@ pub(crate) enum EgressError {
     Protocol,
     #[error("the body of the request broke off")]
     RequestBody,
+    #[error("the requests of the call have more than {0} bytes (outgoing_request_bytes_per_call_max)")]
+    RequestTooLarge(u64),
+    #[error("the responses to the call have more than {0} bytes (outgoing_response_bytes_per_call_max)")]
+    ResponseTooLarge(u64),
 }
 
 impl EgressError {
@@ -90,6 +94,8 @@ impl EgressError {
             Self::Upgrade | Self::Protocol => "protocol-error",
             Self::Incomplete | Self::Terminated => "connection-ended",
             Self::RequestBody => "request-broken-off",
+            Self::RequestTooLarge(_) => "request-too-large",
+            Self::ResponseTooLarge(_) => "response-too-large",
         }
     }
 
@@ -161,6 +167,8 @@ impl From<EgressError> for HttpError {
             EgressError::Incomplete => Self::HttpResponseIncomplete,
             EgressError::Terminated => Self::ConnectionTerminated,
             EgressError::Protocol | EgressError::RequestBody => Self::HttpProtocolError,
+            EgressError::RequestTooLarge(max) => Self::HttpRequestBodySize(Some(max)),
+            EgressError::ResponseTooLarge(max) => Self::HttpResponseBodySize(Some(max)),
         }
     }
 }

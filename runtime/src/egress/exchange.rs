@@ -45,6 +45,7 @@ impl CallEgress {
         let left = self.requests_left.checked_sub(1);
         self.requests_left = left.unwrap_or(0);
         let (component, call, ended) = (self.component.clone(), self.call.clone(), self.ended.clone());
+        let quota = self.quota.clone();
         async move {
             let mut record = Record::begin(component.workload.metrics.clone());
             let exchange = async {
@@ -55,7 +56,8 @@ impl CallEgress {
                 let mut head = Head::read(parts, &component.workload.host.limits)?;
                 let span = CallSpan::below(&call.trace, || span_of(&head));
                 head.continue_trace(span.context());
-                let body = OutgoingBody::new(body, ended, declared);
+                let body = OutgoingBody::new(body, ended, declared, quota.clone());
+                let exceeded = body.exceeded();
                 let note = Note { component: component.clone(), target: head.target.clone(), span };
                 match component.exchange(head, body, options.unwrap_or_default(), &call).await {
                     Ok((response, lease, patience)) => {
@@ -63,6 +65,9 @@ impl CallEgress {
                         Ok((response, lease, patience, note))
                     }
                     Err(error) => {
+                        // Whatever the connection made of it.
+                        let too_large = || EgressError::RequestTooLarge(quota.request_bytes_max());
+                        let error = if exceeded.is_set() { too_large() } else { error };
                         note.failed(&error);
                         Err(error)
                     }
@@ -71,8 +76,9 @@ impl CallEgress {
             match exchange.await {
                 Ok((response, lease, patience, note)) => {
                     record.answered();
-                    Ok(response
-                        .map(|incoming| IncomingBody::new(incoming, lease, record, patience, note).boxed_unsync()))
+                    Ok(response.map(|incoming| {
+                        IncomingBody::new(incoming, lease, record, patience, note, quota.clone()).boxed_unsync()
+                    }))
                 }
                 Err(error) => {
                     record.failed(&error);

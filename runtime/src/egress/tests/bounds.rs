@@ -12,6 +12,7 @@ use super::{
         body::{EMPTY_IN_A_ROW_MAX, Ended, OutgoingBody},
         connect::{ADDRESSES_CHECKED_MAX, ADDRESSES_MAX, HEADERS_MAX},
         pool::{READY_TIME, WAITING_MAX},
+        quota::Quota,
     },
     *,
 };
@@ -157,6 +158,45 @@ async fn a_call_makes_so_many_requests() {
     assert!(component.begin(&call()).send(request(&server.url("127.0.0.1")), None).await.is_ok());
 }
 
+fn no_quota() -> Quota {
+    Quota::new(u64::MAX, u64::MAX)
+}
+
+#[tokio::test]
+async fn a_call_moves_so_many_bytes() {
+    let server = Server::local().await;
+    let bounds = [("outgoing_request_bytes_per_call_max", 10), ("outgoing_response_bytes_per_call_max", 6)];
+    let setup = Setup { networks: vec!["127.0.0.1"], limits: limits(&bounds), ..Setup::default() };
+    let component = setup.component(&[&format!("*:{}", server.address.port())], &[]).await;
+    let post = |bytes: usize| {
+        let pieces: Vec<_> = (0..bytes).map(|_| Ok(Frame::data(Bytes::from_static(b"x")))).collect();
+        let body = StreamBody::new(futures::stream::iter(pieces)).boxed_unsync();
+        Request::post(server.url("127.0.0.1")).body(body).unwrap()
+    };
+    let mut of_call = component.begin(&call());
+    for (bytes, outcome) in [(4, None), (6, None), (1, Some("request-too-large"))] {
+        match of_call.send(post(bytes), None).await {
+            Ok(response) => {
+                assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 2, "{bytes}");
+                assert_eq!(outcome, None, "{bytes}");
+            }
+            Err(error) => {
+                assert_eq!(Some(error.kind()), outcome, "{bytes}");
+                let code = wasmtime_wasi_http::Error::from(error);
+                assert!(matches!(code, wasmtime_wasi_http::Error::HttpRequestBodySize(Some(10))), "{code:?}");
+            }
+        }
+    }
+    let read = async |response: Response<WasiBody>| response.into_body().collect().await.map(drop);
+    let third = of_call.send(request(&server.url("127.0.0.1")), None).await.unwrap();
+    assert!(read(third).await.is_ok());
+    let fourth = of_call.send(request(&server.url("127.0.0.1")), None).await.unwrap();
+    let code = read(fourth).await.unwrap_err();
+    assert!(matches!(code, wasmtime_wasi_http::Error::HttpResponseBodySize(Some(6))), "{code:?}");
+    // The next call begins anew.
+    assert_eq!(ask(&component, &server.url("127.0.0.1")).await.as_deref(), Ok("ok"));
+}
+
 /// A server that answers before the request's body is there keeps its connection for `pool::READY_TIME` alone.
 #[tokio::test]
 async fn a_connection_that_is_not_ready_in_time_is_closed() {
@@ -187,7 +227,7 @@ async fn a_body_ends_with_its_call() {
         (true, None, false),
     ] {
         let ended = Ended::default();
-        let sent = OutgoingBody::new(body(), ended.clone(), declared);
+        let sent = OutgoingBody::new(body(), ended.clone(), declared, no_quota());
         if over {
             ended.set();
         }
@@ -200,8 +240,12 @@ async fn a_body_ends_with_its_call() {
 async fn empty_pieces_are_left_out() {
     let empty = (0..2 * EMPTY_IN_A_ROW_MAX).map(|_| Ok(Frame::data(Bytes::new())));
     let pieces = empty.chain([Ok(Frame::data(Bytes::from_static(b"x")))]);
-    let mut body =
-        OutgoingBody::new(StreamBody::new(futures::stream::iter(pieces)).boxed_unsync(), Ended::default(), None);
+    let mut body = OutgoingBody::new(
+        StreamBody::new(futures::stream::iter(pieces)).boxed_unsync(),
+        Ended::default(),
+        None,
+        no_quota(),
+    );
     // So many at once, then others have their turn.
     assert!(futures::poll!(body.frame()).is_pending());
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
