@@ -3,7 +3,11 @@
 //!
 //! A key is `BUCKET.KEY` there, KEY escaped. Deleting leaves nothing behind, so that what was deleted takes no room.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -21,6 +25,7 @@ use roadstead_runtime::PluginError;
 use super::{
     KeyValue,
     backend::{Buckets, Expected, KeyPage, KeyValueBackend, KeyValueError, Versioned},
+    increment::{Turns, by_swaps},
 };
 use crate::tenant_nats::{LazyStream, NatsClients};
 
@@ -47,12 +52,26 @@ impl NatsKeyValue {
 /// The backend.
 pub struct NatsBuckets {
     clients: NatsClients,
+    /// Of each namespace whose components are bound: its increments on this host take turns.
+    turns: Mutex<BTreeMap<Namespace, Weak<Turns>>>,
 }
 
 impl NatsBuckets {
     /// Over these connections.
     pub fn new(clients: NatsClients) -> Self {
-        Self { clients }
+        Self { clients, turns: Mutex::default() }
+    }
+
+    /// Those of a namespace, which all its components share.
+    fn turns(&self, namespace: &Namespace) -> Arc<Turns> {
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| turns.strong_count() > 0);
+        let found = all.get(namespace).and_then(Weak::upgrade);
+        found.unwrap_or_else(|| {
+            let turns = Arc::new(Turns::default());
+            all.insert(namespace.clone(), Arc::downgrade(&turns));
+            turns
+        })
     }
 }
 
@@ -66,7 +85,7 @@ impl KeyValueBackend for NatsBuckets {
         let client = self.clients.of(namespace).await?;
         let name = format!("{BUCKET_PREFIX}{namespace}");
         let stream = LazyStream::new(client, config(&name, limits));
-        Ok(Arc::new(NatsTenant { prefix: format!("$KV.{name}."), stream }))
+        Ok(Arc::new(NatsTenant { prefix: format!("$KV.{name}."), stream, turns: self.turns(namespace) }))
     }
 
     fn readiness(&self) -> Result<(), String> {
@@ -98,6 +117,7 @@ fn config(name: &str, limits: &Limits) -> Config {
 struct NatsTenant {
     prefix: String,
     stream: LazyStream,
+    turns: Arc<Turns>,
 }
 
 impl NatsTenant {
@@ -222,6 +242,12 @@ impl Buckets for NatsTenant {
         let subject = self.subject(bucket, key);
         let jetstream = self.stream.client().jetstream();
         self.with_stream(|_| put(jetstream.clone(), subject.clone(), value.clone(), expected).boxed()).await
+    }
+
+    /// Others on this host wait for their turn: only those on other hosts can be faster.
+    async fn increment(&self, bucket: &StoreName, key: &StoreKey, delta: u64) -> Result<u64, KeyValueError> {
+        let _turn = self.turns.take(bucket, key).await;
+        by_swaps(self, bucket, key, delta).await
     }
 
     async fn delete(&self, bucket: &StoreName, key: &StoreKey) -> Result<(), KeyValueError> {
