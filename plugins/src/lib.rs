@@ -7,6 +7,7 @@ pub mod embedded;
 mod store_backends;
 mod store_call;
 mod store_metrics;
+mod store_plugin;
 pub mod tenant_nats;
 pub mod tenant_postgres;
 pub mod wasi_blobstore;

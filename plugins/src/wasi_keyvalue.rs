@@ -15,7 +15,7 @@ mod postgres;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -33,8 +33,8 @@ pub use nats::{NatsBuckets, NatsKeyValue};
 pub use postgres::{PostgresBuckets, PostgresKeyValue};
 
 use crate::{
-    store_backends::{Backends, NoEntry, Routes},
-    store_metrics::StoreMetrics,
+    store_backends::{NoEntry, Routes},
+    store_plugin::{Chosen, StorePlugin},
     tenant_nats::NatsClients,
 };
 use bindings::wasi::keyvalue as wit;
@@ -44,10 +44,7 @@ const PACKAGE: &str = "wasi:keyvalue";
 
 /// The plugin, over one backend or several.
 pub struct KeyValue {
-    backends: Backends<dyn KeyValueBackend>,
-    offers: Vec<InterfaceOffer>,
-    limits: OnceLock<Arc<Limits>>,
-    metrics: OnceLock<StoreMetrics>,
+    common: StorePlugin<dyn KeyValueBackend>,
 }
 
 /// A bucket that a guest has opened.
@@ -92,22 +89,20 @@ struct TooManyBuckets {
 impl KeyValue {
     /// The plugin over `backend`.
     pub fn new(backend: Arc<dyn KeyValueBackend>) -> Self {
-        let backends = Backends::new(backend.name(), backend);
-        let offers = Self::offer().into_iter().collect();
-        Self { backends, offers, limits: OnceLock::new(), metrics: OnceLock::new() }
+        Self { common: StorePlugin::new(PACKAGE, backend.name(), backend, Self::offer()) }
     }
 
     /// Adds a backend, for entries whose `config.backend` is its name. Those that name none have the first one.
     #[must_use]
     pub fn with_backend(mut self, backend: Arc<dyn KeyValueBackend>) -> Self {
-        self.backends.add(backend.name(), backend);
+        self.common.add(backend.name(), backend);
         self
     }
 
     /// What would bring a backend that this host does not have, for the error of who asks for it.
     #[must_use]
     pub fn with_remedy(mut self, name: &'static str, remedy: &'static str) -> Self {
-        self.backends.explain(name, remedy);
+        self.common.explain(name, remedy);
         self
     }
 
@@ -133,24 +128,17 @@ impl HostPlugin for KeyValue {
     }
 
     fn offers(&self) -> &[InterfaceOffer] {
-        &self.offers
+        self.common.offers()
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        let _ = self.limits.set(context.limits.clone());
-        let metrics = StoreMetrics::register(PACKAGE, &context.registry)
-            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
-        let _ = self.metrics.set(metrics);
-        Ok(())
+        self.common.start(context)
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {
-        let not_started = || PluginError::Configuration("the keyvalue plugin is not started".into());
-        let limits = self.limits.get().ok_or_else(not_started)?.clone();
-        let metrics = self.metrics.get().ok_or_else(not_started)?;
-        let routes = self.backends.routes(&binding)?;
+        let Chosen { routes, backends, limits, metrics } = self.common.choose(&binding)?;
         let mut opened = BTreeMap::new();
-        for (name, backend) in self.backends.used_by(&routes) {
+        for (name, backend) in backends {
             let inner = backend.of(&binding.workload.namespace, &limits).await?;
             let measured: Arc<dyn Buckets> = Arc::new(Measured { inner, metrics: metrics.of(name) });
             opened.insert(name, measured);
@@ -172,6 +160,6 @@ impl HostPlugin for KeyValue {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        self.backends.iter().try_for_each(|backend| backend.readiness())
+        self.common.backends().try_for_each(|backend| backend.readiness())
     }
 }

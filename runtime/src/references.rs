@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -13,10 +12,10 @@ use roadstead_config::{
     manifest::{HostInterface, SourcePlace, Variables, WorkloadSpec},
 };
 
-use crate::DeployError;
-
-/// Most values of one object.
-const VALUES_MAX: usize = 1_000;
+use crate::{
+    DeployError,
+    object_files::{ObjectError, object_folder, object_values, open_value},
+};
 
 /// Where the objects are.
 #[derive(Debug, Clone, Default)]
@@ -34,34 +33,12 @@ pub enum ReferenceError {
     /// The host was given no folder of such objects.
     #[error("the host has no folder for it; start it with {flag} DIR")]
     NoFolder { flag: &'static str },
-    /// The object is not there.
-    #[error("there is no folder {}; it would have a file for each value", path.display())]
-    Missing { path: PathBuf },
-    /// A file or folder is there, and cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A value is larger than a setting may be, in bytes.
-    #[error("{} is more than {max} bytes large (config_file_bytes_max)", path.display())]
-    TooLarge { path: PathBuf, max: u64 },
+    /// It is not there, or cannot be read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// A value is no text.
     #[error("{} is not UTF-8 text", path.display())]
     NotText { path: PathBuf },
-    /// The object has too many values.
-    #[error("{} has more than {VALUES_MAX} files", path.display())]
-    TooMany { path: PathBuf },
-}
-
-/// Where in `root`, a folder of `--config-dir` or `--secret-dir`, a namespace's object of that name is: a file for each
-/// value. Names have no slash: what is one tenant's is out of another's reach.
-pub fn object_folder(root: &Path, namespace: &Namespace, name: &ResourceName) -> PathBuf {
-    match namespace.as_str() {
-        Namespace::DEFAULT => root.join(name.as_str()),
-        namespace => root.join(namespace).join(name.as_str()),
-    }
 }
 
 /// Which list of a manifest a name is in.
@@ -156,33 +133,16 @@ impl Reader<'_> {
         };
         let folder = folder.as_deref().ok_or(ReferenceError::NoFolder { flag })?;
         let folder = object_folder(folder, self.namespace, name);
-        let entries = fs::read_dir(&folder).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReferenceError::Missing { path: folder.clone() },
-            _ => ReferenceError::Read { path: folder.clone(), source },
-        })?;
-        let mut values = BTreeMap::new();
-        for entry in entries {
-            let path = entry.map_err(|source| ReferenceError::Read { path: folder.clone(), source })?.path();
-            // Kubernetes keeps its own files under names that begin with two dots.
-            let key = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with(".."));
-            let Some(key) = key.filter(|_| path.is_file()) else { continue };
-            if values.len() == VALUES_MAX {
-                return Err(ReferenceError::TooMany { path: folder });
-            }
-            values.insert(key.to_owned(), self.value(&path)?);
-        }
-        Ok(values)
+        object_values(&folder)?.into_iter().map(|(key, path)| Ok((key, self.value(&path)?))).collect()
     }
 
     fn value(&self, path: &Path) -> Result<String, ReferenceError> {
-        let read = |source| ReferenceError::Read { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let file = fs::File::open(path).map_err(read)?;
-        file.take(self.file_bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
-        if bytes.len() as u64 > self.file_bytes_max {
-            return Err(ReferenceError::TooLarge { path: path.to_owned(), max: self.file_bytes_max });
-        }
-        String::from_utf8(bytes).map_err(|_| ReferenceError::NotText { path: path.to_owned() })
+        let missing = || ObjectError::Missing { path: path.to_owned() };
+        let (file, bytes) = open_value(path, self.file_bytes_max)?.ok_or_else(missing)?;
+        let mut value = Vec::new();
+        let read = file.take(bytes).read_to_end(&mut value);
+        read.map_err(|source| ObjectError::Read { path: path.to_owned(), source })?;
+        String::from_utf8(value).map_err(|_| ReferenceError::NotText { path: path.to_owned() })
     }
 }
 
@@ -193,6 +153,7 @@ mod tests {
     use roadstead_config::{SourceFile, load, manifest::Document};
 
     use super::*;
+    use crate::object_files::VALUES_MAX;
 
     fn spec(references: &str) -> WorkloadSpec {
         let manifest = format!(

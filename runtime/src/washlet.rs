@@ -17,5 +17,6 @@ mod running;
 mod translate;
 
 pub use builder::{ClusterError, ClusterHost, ClusterHostBuilder};
+pub use listening::NATS_MESSAGES_WITHOUT_END;
 pub use restarts::{AfterExit, Exit, Restarts};
 pub use running::{ClusterShutdown, run_cluster_host};

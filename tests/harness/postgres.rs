@@ -6,16 +6,20 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Signal, geteuid};
 
-use super::{certificates::Issued, process::Process};
+use super::{PATIENCE, certificates::Issued, process::Process};
 
 /// In every URL, and nowhere else.
 pub const PASSWORD: &str = "hunter2-of-the-database";
 /// Whom the server does not run as.
 const ROOT: u32 = 0;
+/// The folder of tables on a file system of their own.
+const SMALL: &str = "small";
 /// Where Debian has the programs, a folder for each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
@@ -24,6 +28,8 @@ pub struct PostgresServer {
     port: u16,
     folder: tempfile::TempDir,
     owner: Owner,
+    /// Megabytes of a file system of its own, where its tables are, if they have one.
+    disk: Option<u32>,
 }
 
 /// Whom the server runs as: it refuses to be root's.
@@ -84,6 +90,19 @@ impl PostgresServer {
 
     /// With settings beside its own.
     pub fn start_with(settings: &[&str], certificate: Option<&Issued>) -> Self {
+        Self::start_on(None, settings, certificate)
+    }
+
+    /// With tables on a file system of so many megabytes, which only the server sees. Needs root, as the mount does.
+    pub fn start_on_a_small_disk(megabytes: u32) -> Self {
+        // Nobody looks for the folder of tables before it is there.
+        let server = Self::start_on(Some(megabytes), &["default_tablespace = 'small'"], None);
+        let folder = server.folder.path().join(SMALL);
+        server.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", folder.display()));
+        server
+    }
+
+    fn start_on(disk: Option<u32>, settings: &[&str], certificate: Option<&Issued>) -> Self {
         let (folder, owner) = (tempfile::tempdir().unwrap(), Owner::find());
         owner.give(folder.path(), 0o700);
         let data = folder.path().join("data");
@@ -116,8 +135,8 @@ impl PostgresServer {
         // Between this look and the server's start another process may take the port: then the next one is tried.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(process) = start_at(port, &folder, owner) {
-                return Self { process, port, folder, owner };
+            if let Some(process) = start_at(port, &folder, owner, disk) {
+                return Self { process, port, folder, owner, disk };
             }
         }
         panic!("no free port for PostgreSQL");
@@ -153,9 +172,22 @@ impl PostgresServer {
         self.process.wait();
     }
 
+    /// Ends the server without a chance to do anything, and waits until what it leaves behind has noticed.
+    pub fn kill_hard(&mut self) {
+        let id = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+        let begun = Instant::now();
+        while children.split_whitespace().any(|child| Path::new("/proc").join(child).exists()) {
+            assert!(begun.elapsed() < PATIENCE, "processes of PostgreSQL stay: {children}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Starts the server again where it was.
     pub fn start_again(&mut self) {
-        self.process = start_at(self.port, &self.folder, self.owner).expect("the port is taken");
+        self.process = start_at(self.port, &self.folder, self.owner, self.disk).expect("the port is taken");
     }
 }
 
@@ -169,8 +201,11 @@ impl Drop for PostgresServer {
 }
 
 /// `None` where the port is taken.
-fn start_at(port: u16, folder: &tempfile::TempDir, owner: Owner) -> Option<Process> {
-    let mut command = owner.command("postgres");
+fn start_at(port: u16, folder: &tempfile::TempDir, owner: Owner, disk: Option<u32>) -> Option<Process> {
+    let mut command = match disk {
+        None => owner.command("postgres"),
+        Some(megabytes) => behind_mount(&folder.path().join(SMALL), megabytes, owner),
+    };
     command.current_dir(folder.path()).arg("-D").arg(folder.path().join("data")).args(["-p", &port.to_string()]);
     let mut process = Process::start(command);
     let taken = process.wait_for_line("PostgreSQL's start", |line| {
@@ -184,4 +219,16 @@ fn start_at(port: u16, folder: &tempfile::TempDir, owner: Owner) -> Option<Proce
         process.wait();
     }
     (!taken).then_some(process)
+}
+
+/// The command of the server, which sees a file system of its own at `place`.
+fn behind_mount(place: &Path, megabytes: u32, owner: Owner) -> Command {
+    fs::create_dir_all(place).unwrap();
+    let Owner { user, group } = owner;
+    let options = format!("size={megabytes}m,mode=0700,uid={user},gid={group}");
+    let server = owner.command("postgres");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &format!("mount -t tmpfs -o {options} tmpfs {} && exec \"$@\"", place.display())]);
+    command.arg("sh").arg(server.get_program()).args(server.get_args());
+    command
 }

@@ -95,7 +95,11 @@ impl Stores {
     }
 
     pub fn in_postgres_with(options: Options) -> Self {
-        let database = PostgresServer::start();
+        Self::in_database(PostgresServer::start(), options)
+    }
+
+    /// The same with a server of the test's own.
+    pub fn in_database(database: PostgresServer, options: Options) -> Self {
         let options = options.flag("--postgres-url", &database.url());
         Self { host: Self::host(options), server: None, database: Some(database), data: None }
     }

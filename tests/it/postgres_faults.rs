@@ -33,8 +33,20 @@ async fn is_there_again(stores: &Stores) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_crashes_of_the_server() {
+    acknowledged_writes_survive(Stores::in_postgres(), PostgresServer::kill).await;
+}
+
+/// As an operator runs it, and without a word of farewell.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_server_that_is_killed() {
+    let database = PostgresServer::start_with(&["fsync = on"], None);
+    assert_eq!((database.sql("SHOW fsync"), database.sql("SHOW synchronous_commit")), ("on".into(), "on".into()));
+    let stores = tokio::task::block_in_place(|| Stores::in_database(database, Options::default()));
+    acknowledged_writes_survive(stores, PostgresServer::kill_hard).await;
+}
+
+async fn acknowledged_writes_survive(mut stores: Stores, crash: fn(&mut PostgresServer)) {
     const WRITERS: u64 = 4;
-    let mut stores = Stores::in_postgres();
     stores.say("/blobs/create-container?container=one", "").await;
     let mut database = stores.database.take();
     let (is_over, written) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -66,7 +78,7 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
             // The writers go on meanwhile.
             let mut dying = database.take().unwrap();
             let crashed = tokio::task::spawn_blocking(move || {
-                dying.kill();
+                crash(&mut dying);
                 dying.start_again();
                 dying
             });
@@ -99,6 +111,45 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
     let same = "SELECT keys = (SELECT count(*) FROM roadstead.kv_entry) FROM roadstead.kv_namespace";
     assert_eq!(database.sql(same), "t");
     stores.database = Some(database);
+}
+
+/// Keys and objects until there is no room: what was acknowledged stays, what finds no room says so, and all else goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_the_server_costs_what_finds_no_room() {
+    // Random text, which the server cannot make smaller.
+    let value = |number: u64| {
+        let digits =
+            (0..2_000_u64).map(|at| format!("{:016x}", (number * 2_000 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        digits.collect::<String>()
+    };
+    let stores = tokio::task::block_in_place(|| {
+        Stores::in_database(PostgresServer::start_on_a_small_disk(16), Options::default())
+    });
+    let mut stored = 0;
+    let full = loop {
+        let answer = stores.ask(&format!("/keys/set?bucket=one&key=k{stored}"), &value(stored)).await;
+        if answer.status != StatusCode::OK {
+            break answer.text();
+        }
+        stored += 1;
+        assert!(stored < 2_000, "the disk does not fill up");
+    };
+    assert!(stored > 10 && full.contains("full"), "{stored} {full}");
+    for number in 0..stored {
+        assert_eq!(stores.say(&format!("/keys/get?bucket=one&key=k{number}"), "").await, value(number), "{number}");
+    }
+    assert_eq!(stores.host.admin("/readyz").await.status, StatusCode::OK);
+    assert_eq!(stores.say("/config/get?key=threshold", "").await, "0.8");
+    // The numbers by which limits are held say what is there.
+    let same = "SELECT keys = (SELECT count(*) FROM roadstead.kv_entry) FROM roadstead.kv_namespace";
+    let database = stores.database.as_ref().unwrap();
+    assert_eq!(database.sql(same), "t");
+    // What goes away makes room again.
+    for number in 0..stored / 2 {
+        stores.say(&format!("/keys/delete?bucket=one&key=k{number}"), "").await;
+    }
+    database.sql("VACUUM roadstead.kv_entry");
+    stores.say("/keys/set?bucket=one&key=more", &value(stored)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

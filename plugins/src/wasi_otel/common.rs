@@ -72,11 +72,9 @@ pub(super) fn scope(said: guest::InstrumentationScope) -> (InstrumentationScope,
 
 /// The bytes of a trace's id (16) or a span's (8); `None` for what is none, and for the one of zeros.
 pub(super) fn id<const N: usize>(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let bytes: Option<Vec<u8>> = (0..N).map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()).collect();
-    bytes.filter(|bytes| bytes.iter().any(|byte| *byte != 0))
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    bytes.iter().any(|byte| *byte != 0).then(|| bytes.to_vec())
 }
 
 /// Nanoseconds since 1970; the latest there is for what lies beyond.

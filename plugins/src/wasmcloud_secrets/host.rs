@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use roadstead_config::{InterfaceName, SecretKey};
-use roadstead_runtime::{InstanceState, LogText};
+use roadstead_runtime::{InstanceState, LogText, ObjectError};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use super::{
@@ -78,7 +78,9 @@ fn refused(state: &InstanceState, text: &str, error: &SecretError) -> Refusal {
         "a secret cannot be read"
     );
     match error {
-        SecretError::TooLarge { max, .. } => Refusal::Io(format!("the secret {key:?} is more than {max} bytes large")),
+        SecretError::Object(ObjectError::TooLarge { max, .. }) => {
+            Refusal::Io(format!("the secret {key:?} is more than {max} bytes large"))
+        }
         _ => Refusal::Io(format!("the secret {key:?} cannot be read")),
     }
 }

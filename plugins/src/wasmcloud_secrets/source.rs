@@ -3,18 +3,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use roadstead_config::{Namespace, ResourceName, SecretKey};
-use roadstead_runtime::object_folder;
+use roadstead_runtime::{ObjectError, object_folder, object_values, open_value};
 use secrecy::{ExposeSecret, SecretSlice};
-
-/// Most values of one secret.
-const VALUES_MAX: usize = 1_000;
 
 /// The value of a secret: shown nowhere, and wiped when it is dropped.
 #[derive(Debug)]
@@ -46,22 +43,9 @@ pub enum SecretError {
     /// The host has no folder of secrets, and was given no value of this name.
     #[error("the host has no folder for it; start it with --secret-dir DIR, or give values with --secret-env")]
     NoFolder,
-    /// The secret is not there.
-    #[error("there is no folder {}; it would have a file for each value", path.display())]
-    Missing { path: PathBuf },
-    /// A file or folder is there, and cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A value is larger than one may be, in bytes.
-    #[error("{} is more than {max} bytes large (config_file_bytes_max)", path.display())]
-    TooLarge { path: PathBuf, max: u64 },
-    /// The secret has too many values.
-    #[error("{} has more than {VALUES_MAX} files", path.display())]
-    TooMany { path: PathBuf },
+    /// It is not there, or cannot be read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The host is about to end.
     #[error("the host is stopping")]
     Stopping,
@@ -101,27 +85,13 @@ impl Object {
         let Some(folder) = &self.folder else {
             return if self.values.is_empty() { Err(SecretError::NoFolder) } else { Ok(()) };
         };
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if is_absent(&error) && !self.values.is_empty() => return Ok(()),
-            Err(error) if is_absent(&error) => return Err(SecretError::Missing { path: folder.clone() }),
-            Err(source) => return Err(SecretError::Read { path: folder.clone(), source }),
+        let values = match object_values(folder) {
+            Err(ObjectError::Missing { .. }) if !self.values.is_empty() => return Ok(()),
+            values => values?,
         };
-        let mut count = 0;
-        for entry in entries {
-            let path = entry.map_err(|source| SecretError::Read { path: folder.clone(), source })?.path();
-            let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<SecretKey>().ok());
-            if key.is_none() || !path.is_file() {
-                continue;
-            }
-            count += 1;
-            if count > VALUES_MAX {
-                return Err(SecretError::TooMany { path: folder.clone() });
-            }
-            // Also whether it can be read.
-            read(&path, bytes_max)?;
-        }
-        Ok(())
+        // Also whether they can be read.
+        let secrets = values.iter().filter(|(key, _)| key.parse::<SecretKey>().is_ok());
+        secrets.map(|(_, path)| read(path, bytes_max)).try_for_each(|read| read.map(drop))
     }
 
     fn value(&self, key: &SecretKey, bytes_max: u64) -> Result<Option<Arc<SecretBytes>>, SecretError> {
@@ -156,33 +126,11 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| SecretError::Stopping)?
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// A file, where there is one. Links are followed: Kubernetes mounts values as such.
+/// A file, where there is one.
 fn read(path: &Path, bytes_max: u64) -> Result<Option<SecretBytes>, SecretError> {
-    let failed = |source| SecretError::Read { path: path.to_owned(), source };
-    let too_large = || SecretError::TooLarge { path: path.to_owned(), max: bytes_max };
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(source) => return Err(failed(source)),
-    };
-    // A pipe would be waited for.
-    if !about.is_file() {
-        return Ok(None);
-    }
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(source) => return Err(failed(source)),
-    };
-    // Of the file that is open: another may have taken its place.
-    let bytes = file.metadata().map_err(failed)?.len();
-    if bytes > bytes_max {
-        return Err(too_large());
-    }
+    let Some((mut file, bytes)) = open_value(path, bytes_max)? else { return Ok(None) };
+    let too_large = || ObjectError::TooLarge { path: path.to_owned(), max: bytes_max };
+    let failed = |source| ObjectError::Read { path: path.to_owned(), source };
     let mut room = SecretSlice::from(vec![0; usize::try_from(bytes).map_err(|_| too_large())?]);
     let filled = fill(&mut file, secrecy::ExposeSecretMut::expose_secret_mut(&mut room)).map_err(failed)?;
     // One that is written in place while it is read may be shorter than it was.
@@ -210,7 +158,7 @@ fn fill(file: &mut File, room: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::symlink, process::Command};
+    use std::{fs, os::unix::fs::symlink, process::Command};
 
     use super::*;
 
@@ -291,17 +239,6 @@ mod tests {
         assert!(object.value(&key("pipe"), 100).unwrap().is_none());
         assert!(object.value(&key("folder"), 100).unwrap().is_none());
         object.look(100).unwrap();
-    }
-
-    #[test]
-    fn a_secret_has_so_many_values() {
-        let (folder, object) = folder();
-        for number in 1..VALUES_MAX {
-            fs::write(folder.path().join(format!("payment/{number}")), "").unwrap();
-        }
-        object.look(100).unwrap();
-        fs::write(folder.path().join("payment/one-more"), "").unwrap();
-        assert!(matches!(object.look(100), Err(SecretError::TooMany { .. })));
     }
 
     #[test]

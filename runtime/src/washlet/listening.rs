@@ -5,10 +5,10 @@ use futures::StreamExt;
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// A number of messages after which a subscription is to end. The server takes one of more than nine digits for none,
-/// and ends it at once; the client keeps it. The client's own ways to end a subscription forget it before the server
-/// knows, and with it the messages that are on their way.
-const MORE_THAN_ANY: u64 = u64::MAX;
+/// A number of messages after which a subscription of NATS is to end, and never comes to. The server takes one of more than nine
+/// digits for none, and ends the subscription at once; the client keeps it, for the messages that are on their way. The client's own
+/// ways to end a subscription forget it before the server knows, and with it those messages.
+pub const NATS_MESSAGES_WITHOUT_END: u64 = u64::MAX;
 /// Time in which the last messages come. The server would say when there are no more, but for that a host needs leave to
 /// send to itself, which the published permissions do not give.
 const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ impl<'c> Listening<'c> {
                 message = self.messages.next() => return message,
             }
             // What fails here is a connection that is gone: then nothing comes any more.
-            self.messages.unsubscribe_after(MORE_THAN_ANY).await.ok()?;
+            self.messages.unsubscribe_after(NATS_MESSAGES_WITHOUT_END).await.ok()?;
         }
         let until = *self.last_call.get_or_insert_with(|| Instant::now() + LAST_CALL_TIMEOUT);
         timeout_at(until, self.messages.next()).await.ok()?

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, future::Fuse};
 use prometheus::IntGauge;
 use roadstead_config::{Limits, Subject};
+use roadstead_runtime::washlet::NATS_MESSAGES_WITHOUT_END;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -20,10 +21,6 @@ use crate::wasmcloud_messaging::{
 
 /// Refusals that wait to be sent, beyond which requesters are not told that a queue was full.
 const REFUSALS_MAX: usize = 1_024;
-/// A number of messages after which a subscription is to end. The server takes one of more than nine digits for none,
-/// and ends it at once; the client keeps it, for the messages that are on their way. Its own `drain` and `unsubscribe`
-/// forget the subscription before the server knows, and with it those messages.
-const MORE_THAN_ANY: u64 = u64::MAX;
 /// Messages that are taken from the client in one go.
 const TAKEN_AT_ONCE_MAX: usize = 1_024;
 
@@ -85,7 +82,7 @@ impl Pump {
                 biased;
                 () = self.draining.cancelled(), if !drained => {
                     drained = true;
-                    let _ = subscriber.get_mut().unsubscribe_after(MORE_THAN_ANY).await;
+                    let _ = subscriber.get_mut().unsubscribe_after(NATS_MESSAGES_WITHOUT_END).await;
                     let confirm = self.broker.confirm();
                     confirmed = Box::pin(tokio::time::timeout(self.confirm_within, confirm)).fuse();
                     continue;
