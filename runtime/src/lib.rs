@@ -25,6 +25,7 @@ mod lanes;
 mod limiter;
 mod link;
 mod metrics;
+mod outgoing_handler;
 mod plan;
 pub mod plugin;
 mod pool;
