@@ -41,6 +41,8 @@ const QUIET_LIBRARIES: [&str; 10] = [
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
+    /// `text` where standard error is a terminal, else `json`.
+    Auto,
     /// For people; coloured on a terminal.
     Text,
     /// One JSON object a line.
@@ -51,7 +53,7 @@ pub(super) enum LogFormat {
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
     /// Form of log lines.
-    #[arg(long, value_enum, default_value = "text", env = "ROADSTEAD_LOG_FORMAT")]
+    #[arg(long, value_enum, default_value = "auto", env = "ROADSTEAD_LOG_FORMAT")]
     log_format: LogFormat,
     /// Least level of log lines (error, warn, info, debug, trace), or a filter such as info,roadstead::guest=debug.
     #[arg(long, default_value = "info", env = "ROADSTEAD_LOG")]
@@ -125,9 +127,11 @@ pub(super) fn start(
 
 /// What writes the lines.
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    let on_terminal = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => {
-            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        LogFormat::Auto if !on_terminal => json().with_writer(std::io::stderr).boxed(),
+        LogFormat::Auto | LogFormat::Text => {
+            let ansi = on_terminal && std::env::var_os("NO_COLOR").is_none();
             fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).boxed()
         }
         LogFormat::Json => json().with_writer(std::io::stderr).boxed(),
