@@ -1,5 +1,7 @@
 //! The command line: one file a command. The only place that reads arguments and the environment.
 
+mod access_log;
+mod admin;
 mod compile;
 mod compile_child;
 mod component_cache;
