@@ -14,34 +14,33 @@ mod regions;
 use guest_http::{Query, Response, SendError};
 use wasip2::http::types::{IncomingRequest, Method, ResponseOutparam};
 
+/// The bindings of one of the worlds: where the interfaces lie is the same for all.
+macro_rules! bindings {
+    ($world:tt, with: $with:tt) => {
+        wit_bindgen::generate!({
+            path: [
+                "../../../wit/wasi-io",
+                "../../../wit/wasi-logging",
+                "../../../wit/wasmcloud-messaging",
+                "../../../wit/wasi-keyvalue",
+                "../../../wit/wasi-blobstore",
+                "wit",
+            ],
+            world: $world,
+            with: $with,
+            generate_all,
+        });
+    };
+}
+
 #[cfg(not(feature = "archive"))]
-wit_bindgen::generate!({
-    path: [
-        "../../../wit/wasi-io",
-        "../../../wit/wasi-logging",
-        "../../../wit/wasmcloud-messaging",
-        "../../../wit/wasi-keyvalue",
-        "../../../wit/wasi-blobstore",
-        "wit",
-    ],
-    world: "roadstead:harbor-watch-api-gateway/api-gateway",
-    generate_all,
-});
+bindings!("roadstead:harbor-watch-api-gateway/api-gateway", with: {});
 
 #[cfg(feature = "archive")]
-wit_bindgen::generate!({
-    path: [
-        "../../../wit/wasi-io",
-        "../../../wit/wasi-logging",
-        "../../../wit/wasmcloud-messaging",
-        "../../../wit/wasi-keyvalue",
-        "../../../wit/wasi-blobstore",
-        "wit",
-    ],
-    world: "roadstead:harbor-watch-api-gateway/api-gateway-archive",
-    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
-    generate_all,
-});
+bindings!(
+    "roadstead:harbor-watch-api-gateway/api-gateway-archive",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams }
+);
 
 use wasi::logging::logging::{Level, log};
 

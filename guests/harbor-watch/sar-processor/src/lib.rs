@@ -12,52 +12,40 @@ mod gpu;
 
 use harbor_watch_sar::{CpuDetector, DetectRequest, DetectorError, Observation, RequestError, Settings, observe};
 
+/// The bindings of one of the worlds: where the interfaces lie is the same for all.
+macro_rules! bindings {
+    ($world:tt, with: $with:tt) => {
+        wit_bindgen::generate!({
+            path: [
+                "../../../wit/wasi-logging",
+                "../../../wit/wasi-webgpu",
+                "../../../wit/wasmcloud-messaging",
+                "../../../wit/wasi-config",
+                "../../../wit/wasi-keyvalue",
+                "../../../wit/wasi-blobstore",
+                "wit",
+            ],
+            world: $world,
+            with: $with,
+            generate_all,
+        });
+    };
+}
+
 #[cfg(not(feature = "archive"))]
-wit_bindgen::generate!({
-    path: [
-        "../../../wit/wasi-logging",
-        "../../../wit/wasi-webgpu",
-        "../../../wit/wasmcloud-messaging",
-        "../../../wit/wasi-config",
-        "../../../wit/wasi-keyvalue",
-        "../../../wit/wasi-blobstore",
-        "wit",
-    ],
-    world: "roadstead:harbor-watch-sar-processor/sar-processor",
-    generate_all,
-});
+bindings!("roadstead:harbor-watch-sar-processor/sar-processor", with: {});
 
 #[cfg(all(feature = "archive", not(feature = "gpu")))]
-wit_bindgen::generate!({
-    path: [
-        "../../../wit/wasi-logging",
-        "../../../wit/wasi-webgpu",
-        "../../../wit/wasmcloud-messaging",
-        "../../../wit/wasi-config",
-        "../../../wit/wasi-keyvalue",
-        "../../../wit/wasi-blobstore",
-        "wit",
-    ],
-    world: "roadstead:harbor-watch-sar-processor/sar-processor-archive",
-    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
-    generate_all,
-});
+bindings!(
+    "roadstead:harbor-watch-sar-processor/sar-processor-archive",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams }
+);
 
 #[cfg(feature = "gpu")]
-wit_bindgen::generate!({
-    path: [
-        "../../../wit/wasi-logging",
-        "../../../wit/wasi-webgpu",
-        "../../../wit/wasmcloud-messaging",
-        "../../../wit/wasi-config",
-        "../../../wit/wasi-keyvalue",
-        "../../../wit/wasi-blobstore",
-        "wit",
-    ],
-    world: "roadstead:harbor-watch-sar-processor/sar-processor-gpu",
-    with: { "wasi:io/streams@0.2.0": wasip2::io::streams },
-    generate_all,
-});
+bindings!(
+    "roadstead:harbor-watch-sar-processor/sar-processor-gpu",
+    with: { "wasi:io/streams@0.2.0": wasip2::io::streams }
+);
 
 use exports::wasmcloud::messaging::handler::{BrokerMessage, Guest};
 use wasi::logging::logging::{Level, log};
