@@ -14,7 +14,7 @@ use crate::harness::{
     host::{Host, Options},
     nats::NatsServer,
     operator::Operator,
-    stores::{Start, Stores, patient},
+    stores::{Stores, patient},
 };
 
 #[tokio::test]
