@@ -106,7 +106,7 @@ impl Ingress {
         let head = session.req_header();
         record.request_line(head.method.clone(), head.version);
         let origin = Origin::read(facts, &head.headers, &self.proxies);
-        let received = Received::read(head, origin, &self.limits)?;
+        let mut received = Received::read(head, origin, &self.limits)?;
         record.target(&received);
         if let Some(tls) = facts.and_then(|facts| facts.tls.as_ref())
             && !tls.admits(&received.host)
@@ -114,7 +114,7 @@ impl Ingress {
             return Err(Refusal::Misdirected.into());
         }
         let route = self.router.find(&received.host, received.uri.path()).ok_or(Refusal::NoRoute)?;
-        record.route(route.clone());
+        record.route(route.clone(), &mut received);
         let body_bytes_max = route.body_bytes_max.unwrap_or(self.limits.body_bytes_max);
         if received.length.is_some_and(|length| length > body_bytes_max) {
             return Err(Refusal::BodyTooLarge.into());

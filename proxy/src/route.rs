@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind, manifest::RequestLimits};
-use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
+use roadstead_runtime::{BindError, Dispatch, TriggerBinding, TriggerTimelines, TriggerTraffic, WorkloadId};
 
 use crate::{
     admit::{Admission, Share},
@@ -51,6 +51,7 @@ struct Claim {
     paths: Vec<PathMatch>,
     /// What the owner has used of its limits.
     share: Option<Arc<Share>>,
+    route: Arc<Route>,
 }
 
 /// Hosts by their labels from the right.
@@ -106,6 +107,26 @@ pub(crate) struct Route {
     /// `None` while no replica runs.
     pub(crate) target: Option<Arc<dyn Dispatch>>,
     pub(crate) metrics: TriggerMetrics,
+    /// What its owner has matched by.
+    paths: Vec<PathMatch>,
+    /// Its requests as they are remembered, where they are.
+    pub(crate) timelines: Option<Arc<TriggerTimelines>>,
+}
+
+impl Route {
+    /// The path of the manifest that matched a canonical path: the longest, which is where the route was found.
+    pub(crate) fn matched(&self, path: &str) -> String {
+        let fits = |matched: &&PathMatch| {
+            let prefix = matched.path.as_str().trim_end_matches('/');
+            let rest = path.strip_prefix(prefix);
+            match matched.kind {
+                PathMatchKind::Exact => path == matched.path.as_str(),
+                PathMatchKind::Prefix => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            }
+        };
+        let longest = self.paths.iter().filter(fits).max_by_key(|matched| matched.path.as_str().len());
+        longest.map_or_else(String::new, |matched| matched.path.to_string())
+    }
 }
 
 impl DynamicRouter {
@@ -122,6 +143,18 @@ impl DynamicRouter {
         let host = hosts.exact.or(hosts.shorter_prefix)?;
         let paths = host.paths.find(exact_segments(path));
         paths.exact.or(paths.prefix)?.route().cloned()
+    }
+
+    /// What each owner has done.
+    pub(crate) fn traffic(&self) -> Vec<TriggerTraffic> {
+        let owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_owner = |claim: &Claim| TriggerTraffic {
+            owner: claim.owner.clone(),
+            classes: claim.route.metrics.classes(),
+            in_flight: u64::try_from(claim.route.metrics.in_flight.get()).unwrap_or(0),
+            latency: claim.route.metrics.latency(),
+        };
+        owners.values().map(of_owner).collect()
     }
 
     /// The namespace that a host belongs to.
@@ -160,8 +193,11 @@ impl DynamicRouter {
         let share = share.or_else(|| Share::new(limits));
         let admission = Admission::new(share.clone(), tenant);
         let metrics_of_owner = metrics.trigger(&owner);
+        let timelines = metrics.timelines.get().cloned();
         let route = Arc::new(Route {
             metrics: metrics_of_owner,
+            paths: paths.clone(),
+            timelines: timelines.map(|all| Arc::new(TriggerTimelines::new(all, owner.clone()))),
             owner: owner.clone(),
             is_shared,
             timeout,
@@ -175,7 +211,7 @@ impl DynamicRouter {
             }
             return Err(error);
         }
-        owners.insert(owner.clone(), Claim { owner, hosts, paths, share });
+        owners.insert(owner.clone(), Claim { owner, hosts, paths, share, route });
         self.shared.table.store(Arc::new(table));
         Ok(())
     }

@@ -35,6 +35,7 @@ mod spans;
 mod state;
 mod support;
 mod tenant;
+mod timelines;
 pub mod washlet;
 mod workload;
 
@@ -42,8 +43,8 @@ pub use backend::BackendHealth;
 pub use call::{Call, TraceContext, TraceId};
 pub use component::{ComponentHandle, GuestFuture, PoolStatus};
 pub use dispatch::{
-    BindError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, RequestBodyError, ResponseBody,
-    TriggerBinding,
+    BindError, Dispatch, HandlerContext, HandlerError, HostHandler, LatencyCounts, RequestBody, RequestBodyError,
+    ResponseBody, TriggerBinding, TriggerTraffic,
 };
 pub use engine::{EngineError, EngineWithClock};
 pub use error::{CallError, DeployError, FaultKind, error_text};
@@ -55,3 +56,7 @@ pub use references::{ReferenceError, object_folder};
 pub use series::{OwnedSeries, Series, SeriesByOwner};
 pub use spans::{CallSpan, SPAN_TARGET, SpanKeeper, keep_spans};
 pub use state::InstanceState;
+pub use timelines::{
+    EndedSpan, OpenTimeline, RequestEnd, RequestFilter, RequestHead, RequestSummary, RequestTimeline, TimelineSpan,
+    Timelines, TriggerTimelines,
+};
