@@ -15,7 +15,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind, manifest::RequestLimits};
+use roadstead_config::{
+    HostName, HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath, manifest::RequestLimits,
+};
 use roadstead_runtime::{BindError, Dispatch, TriggerBinding, TriggerTimelines, TriggerTraffic, WorkloadId};
 
 use crate::{
@@ -104,28 +106,21 @@ pub(crate) struct Route {
     pub(crate) body_bytes_max: Option<u64>,
     /// `None` where neither the trigger nor its tenant has limits of requests.
     pub(crate) admission: Option<Admission>,
+    /// The paths that the trigger lists.
+    paths: Vec<PathMatch>,
     /// `None` while no replica runs.
     pub(crate) target: Option<Arc<dyn Dispatch>>,
     pub(crate) metrics: TriggerMetrics,
-    /// What its owner has matched by.
-    paths: Vec<PathMatch>,
     /// Its requests as they are remembered, where they are.
     pub(crate) timelines: Option<Arc<TriggerTimelines>>,
 }
 
 impl Route {
-    /// The path of the manifest that matched a canonical path: the longest, which is where the route was found.
-    pub(crate) fn matched(&self, path: &str) -> String {
-        let fits = |matched: &&PathMatch| {
-            let prefix = matched.path.as_str().trim_end_matches('/');
-            let rest = path.strip_prefix(prefix);
-            match matched.kind {
-                PathMatchKind::Exact => path == matched.path.as_str(),
-                PathMatchKind::Prefix => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            }
-        };
-        let longest = self.paths.iter().filter(fits).max_by_key(|matched| matched.path.as_str().len());
-        longest.map_or_else(String::new, |matched| matched.path.to_string())
+    /// The listed path that a canonical path is answered by.
+    pub(crate) fn pattern(&self, path: &str) -> Option<&RoutePath> {
+        let answers = |listed: &&PathMatch| listed.matches(path);
+        let exact_first = |listed: &&PathMatch| (listed.kind == PathMatchKind::Exact, listed.path.as_str().len());
+        self.paths.iter().filter(answers).max_by_key(exact_first).map(|listed| &listed.path)
     }
 }
 
@@ -196,13 +191,13 @@ impl DynamicRouter {
         let timelines = metrics.timelines.get().cloned();
         let route = Arc::new(Route {
             metrics: metrics_of_owner,
-            paths: paths.clone(),
             timelines: timelines.map(|all| Arc::new(TriggerTimelines::new(all, owner.clone()))),
             owner: owner.clone(),
             is_shared,
             timeout,
             body_bytes_max,
             admission,
+            paths: paths.clone(),
             target,
         });
         if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
