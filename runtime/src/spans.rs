@@ -188,6 +188,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_allowance_counts_what_is_asked_for_in_vain() {
+        let allowance = SpanAllowance::new(2);
+        let taken: Vec<bool> = (0..5).map(|_| allowance.clone().take()).collect();
+        assert_eq!((taken, allowance.left_out()), (vec![true, true, false, false, false], 3));
+        assert_eq!(SpanAllowance::new(2).left_out(), 0);
+    }
+
+    #[test]
+    fn beyond_the_allowance_nobody_is_told_of_the_trace() {
+        let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap();
+        let bounded = trace.allowed(SpanAllowance::new(0));
+        let span = CallSpan::below(&bounded, || panic!("a span was made"));
+        assert!(!span.context().is_recorded());
+        assert_eq!(span.context().to_string(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+    }
+
+    #[test]
     fn a_trace_that_is_not_sampled_makes_no_span() {
         let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", None).unwrap();
         let span = CallSpan::below(&trace, || panic!("a span was made"));

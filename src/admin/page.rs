@@ -69,11 +69,16 @@ fn requests(asked: &Asked<'_>) -> Answer {
         trigger: asked.parameter("trigger"),
         slowest_first: asked.parameter::<String>("order").as_deref() == Some("slowest"),
         failures: asked.parameter("failed").unwrap_or(false),
-        count_max: asked.parameter("count").unwrap_or(LISTED).min(LISTED_MAX),
+        count_max: listed(asked.parameter("count")),
     };
     let timelines = asked.state.host.timelines();
     let requests = timelines.map(|timelines| timelines.list(&filter)).unwrap_or_default();
     json(StatusCode::OK, &Requests { keeps: timelines.is_some(), requests })
+}
+
+/// How many are listed.
+fn listed(asked: Option<usize>) -> usize {
+    asked.unwrap_or(LISTED).min(LISTED_MAX)
 }
 
 /// One of them, with its spans.
@@ -111,6 +116,11 @@ mod tests {
             }
             assert!(!text.contains("http://") || file.ends_with("dom.js"), "{file} names an address");
         }
+    }
+
+    #[test]
+    fn so_many_are_listed() {
+        assert_eq!([None, Some(0), Some(7), Some(usize::MAX)].map(listed), [LISTED, 0, 7, LISTED_MAX]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The figures of a host at one moment, as `/v1/live` prints them: few, cheap, and no more of them than somebody can look
 //! at. Rates and percentiles are for whoever asks twice.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::Host;
@@ -85,22 +87,33 @@ impl From<TriggerTraffic> for TriggerLive {
     }
 }
 
+/// The sum of all, those with the most requests, and how many others there are.
+fn triggers(mut traffic: Vec<TriggerTraffic>) -> (TrafficLive, Vec<TriggerLive>, usize) {
+    let mut total = TrafficLive::default();
+    traffic.iter().for_each(|trigger| total.add(trigger));
+    traffic.sort_by_cached_key(|trigger| {
+        (Reverse(trigger.classes.iter().sum::<u64>() + trigger.in_flight), trigger.owner.clone())
+    });
+    let left_out = traffic.len().saturating_sub(LIVE_TRIGGERS_MAX);
+    traffic.truncate(LIVE_TRIGGERS_MAX);
+    (total, traffic.into_iter().map(TriggerLive::from).collect(), left_out)
+}
+
+/// Those with the most calls, and how many others there are.
+fn listed(mut pools: Vec<PoolLive>) -> (Vec<PoolLive>, usize) {
+    pools.sort_by_key(|pool| Reverse((pool.pool.waiting, pool.pool.busy)));
+    let left_out = pools.len().saturating_sub(LIVE_POOLS_MAX);
+    pools.truncate(LIVE_POOLS_MAX);
+    (pools, left_out)
+}
+
 impl Host {
     /// The host's figures just now.
     pub fn live(&self) -> HostLive {
-        let mut traffic = self.handler.as_ref().map(|handler| handler.traffic()).unwrap_or_default();
-        let mut total = TrafficLive::default();
-        traffic.iter().for_each(|trigger| total.add(trigger));
+        let traffic = self.handler.as_ref().map(|handler| handler.traffic()).unwrap_or_default();
         let latency_bounds_s = traffic.first().map_or(&[][..], |trigger| trigger.latency.bounds_s);
-        traffic.sort_by_cached_key(|trigger| {
-            (std::cmp::Reverse(trigger.classes.iter().sum::<u64>() + trigger.in_flight), trigger.owner.clone())
-        });
-        let triggers_left_out = traffic.len().saturating_sub(LIVE_TRIGGERS_MAX);
-        traffic.truncate(LIVE_TRIGGERS_MAX);
-        let mut pools = self.pools();
-        pools.sort_by_key(|pool| std::cmp::Reverse((pool.pool.waiting, pool.pool.busy)));
-        let pools_left_out = pools.len().saturating_sub(LIVE_POOLS_MAX);
-        pools.truncate(LIVE_POOLS_MAX);
+        let (total, triggers, triggers_left_out) = triggers(traffic);
+        let (pools, pools_left_out) = listed(self.pools());
         HostLive {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -108,7 +121,7 @@ impl Host {
             memory_bytes: resident_bytes(),
             latency_bounds_s,
             total,
-            triggers: traffic.into_iter().map(TriggerLive::from).collect(),
+            triggers,
             triggers_left_out,
             pools,
             pools_left_out,
@@ -137,4 +150,39 @@ fn resident_bytes() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = pages.split_ascii_whitespace().nth(1)?.parse().ok()?;
     pages.checked_mul(rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WorkloadId;
+
+    #[test]
+    fn so_many_triggers_are_listed_and_all_are_in_the_sum() {
+        let trigger = |n: usize| TriggerTraffic {
+            owner: WorkloadId { namespace: "team".parse().unwrap(), name: format!("t{n}").parse().unwrap() },
+            classes: [0, n as u64, 0, 0, 1, 0],
+            in_flight: 1,
+            latency: LatencyCounts { bounds_s: &[0.1], counts: vec![1, n as u64] },
+        };
+        let count = LIVE_TRIGGERS_MAX + 5;
+        let (total, triggers, left_out) = triggers((0..count).map(trigger).collect());
+        assert_eq!((triggers.len(), left_out), (LIVE_TRIGGERS_MAX, 5));
+        assert_eq!(triggers[0].name, format!("t{}", count - 1));
+        let (count, sum) = (count as u64, (0..count as u64).sum::<u64>());
+        assert_eq!((total.classes, total.in_flight, total.latency), ([0, sum, 0, 0, count, 0], count, vec![count, sum]));
+    }
+
+    #[test]
+    fn so_many_pools_are_listed_those_with_the_most_calls() {
+        let pool = |n: usize| PoolLive {
+            namespace: "team".to_owned(),
+            workload: format!("w{n}"),
+            component: "c".to_owned(),
+            pool: PoolStatus { size: 9, busy: 1, idle: 0, waiting: n as u64 },
+        };
+        let (pools, left_out) = listed((0..=LIVE_POOLS_MAX).map(pool).collect());
+        assert_eq!((pools.len(), left_out), (LIVE_POOLS_MAX, 1));
+        assert_eq!(pools[0].workload, format!("w{LIVE_POOLS_MAX}"));
+    }
 }

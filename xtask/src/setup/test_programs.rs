@@ -1,16 +1,17 @@
 //! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry, which speak
-//! TLS and HTTP with code that is none of ours; and what gives a test a network of its own.
+//! TLS and HTTP with code that is none of ours, a browser among them; and what gives a test a network of its own.
 
 use super::{Finding, apt};
 use crate::process;
 
 /// Each program, with its package.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
     ("slowhttptest", "slowhttptest"),
     ("docker-registry", "docker-registry"),
+    ("chromium", "chromium"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
 ];
