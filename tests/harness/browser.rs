@@ -19,7 +19,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What it is started with: no other process than needed, nobody whom it asks by itself, no machine but this one.
-const FLAGS: [&str; 17] = [
+const FLAGS: [&str; 18] = [
     "--headless=new",
     "--remote-debugging-pipe",
     "--no-sandbox",
@@ -28,6 +28,7 @@ const FLAGS: [&str; 17] = [
     "--no-default-browser-check",
     "--no-proxy-server",
     "--disable-gpu",
+    "--hide-scrollbars",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
@@ -103,6 +104,7 @@ impl Browser {
     pub async fn open(&mut self, url: &str) {
         let opened = self.call("Page.navigate", json!({"url": url})).await;
         assert!(opened["errorText"].is_null(), "{url}: {opened}");
+        self.until(&format!("document.readyState === 'complete' && location.href === {url:?}")).await;
     }
 
     /// The value of an expression in the page.

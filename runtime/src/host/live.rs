@@ -170,7 +170,10 @@ mod tests {
         assert_eq!((triggers.len(), left_out), (LIVE_TRIGGERS_MAX, 5));
         assert_eq!(triggers[0].name, format!("t{}", count - 1));
         let (count, sum) = (count as u64, (0..count as u64).sum::<u64>());
-        assert_eq!((total.classes, total.in_flight, total.latency), ([0, sum, 0, 0, count, 0], count, vec![count, sum]));
+        assert_eq!(
+            (total.classes, total.in_flight, total.latency),
+            ([0, sum, 0, 0, count, 0], count, vec![count, sum])
+        );
     }
 
     #[test]

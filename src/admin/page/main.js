@@ -12,7 +12,7 @@ const EVERY_MS = 1_000;
 const STATUS_EVERY_MS = 5_000;
 const REQUESTS_EVERY_MS = 2_000;
 const RETRY_MAX_MS = 8_000;
-const REQUESTS_MAX = 25;
+const REQUESTS_MAX = 15;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const view = { trigger: "", filter: "", paused: false, status: undefined, ready: undefined, requests: undefined, failed: [], events: [] };
@@ -67,7 +67,7 @@ async function askRequests() {
     query.set("namespace", namespace);
     query.set("trigger", name);
   }
-  const [listed, failed] = await Promise.all([ask("v1/requests?" + query), ask("v1/requests?failed=true&count=20")]);
+  const [listed, failed] = await Promise.all([ask("v1/requests?" + query), ask("v1/requests?failed=true&count=10")]);
   view.requests = listed?.requests ?? [];
   view.keeps = listed?.keeps ?? false;
   view.failed = failed?.requests ?? [];
@@ -116,11 +116,11 @@ function draw(now) {
   const points = history.series(view.trigger);
   const rate = (value) => number(value, value < 10 ? 1 : 0);
   plot(byId("rate"), { title: "Rate", unit: "requests a second", points, now, write: rate, least: 1,
-    lines: [{ key: "requests", name: "all" }, { key: "errors", name: "5xx" }] });
+    lines: [{ key: "requests", name: "all", look: "plain" }, { key: "errors", name: "5xx", look: "bad" }] });
   plot(byId("latency"), { title: "Latency", unit: "over 10 seconds", points, now, write: axisTime, least: 1_000,
-    lines: [{ key: "p50", name: "p50" }, { key: "p95", name: "p95" }, { key: "p99", name: "p99" }] });
+    lines: [{ key: "p50", name: "p50", look: "plain" }, { key: "p95", name: "p95", look: "dashed" }, { key: "p99", name: "p99", look: "dotted" }] });
   plot(byId("occupancy"), { title: "Pools", unit: "instances and calls, all pools", points, now, write: (value) => number(value, 1).replace(/\.0$/, ""), least: 2,
-    lines: [{ key: "busy", name: "busy" }, { key: "size", name: "size" }, { key: "waiting", name: "waiting" }] });
+    lines: [{ key: "busy", name: "busy", look: "plain" }, { key: "size", name: "size", look: "dashed" }, { key: "waiting", name: "waiting", look: "warn" }] });
 }
 
 const axisTime = (us) => (us === 0 ? "0" : duration(us).replace(/\.0+ /, " ").replace(/(\.\d*?)0+ /, "$1 "));

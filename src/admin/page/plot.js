@@ -3,6 +3,9 @@
 import { make, makeSvg } from "./dom.js";
 import { WINDOW_MS } from "./history.js";
 
+// The shortest time that is shown, while there is little to show.
+const SHORTEST_MS = 60_000;
+
 const HEIGHT = 150;
 const EDGE = { top: 8, right: 8, bottom: 18, left: 52 };
 
@@ -15,11 +18,12 @@ function round(value) {
 
 export function plot(figure, { title, unit, lines, points, now, write, least }) {
   const width = Math.max(200, figure.clientWidth - 26);
+  const span = Math.min(WINDOW_MS, Math.max(SHORTEST_MS, now - (points[0]?.at ?? now)));
   const values = lines.flatMap((line) => points.map((point) => point[line.key]).filter((value) => value !== undefined));
   const top = Math.max(least, ...values);
   const step = round(top / 3);
   const ceiling = Math.ceil(top / step - 1e-9) * step;
-  const x = (at) => EDGE.left + (width - EDGE.left - EDGE.right) * (1 - (now - at) / WINDOW_MS);
+  const x = (at) => EDGE.left + (width - EDGE.left - EDGE.right) * (1 - (now - at) / span);
   const y = (value) => EDGE.top + (HEIGHT - EDGE.top - EDGE.bottom) * (1 - value / ceiling);
 
   const parts = [];
@@ -28,19 +32,23 @@ export function plot(figure, { title, unit, lines, points, now, write, least }) 
     parts.push(makeSvg("line", { class: value === 0 ? "axis" : "grid", x1: EDGE.left, x2: width - EDGE.right, y1: height, y2: height }));
     parts.push(makeSvg("text", { x: EDGE.left - 6, y: height + 4, "text-anchor": "end" }, write(value)));
   }
-  const narrow = width < 330;
-  for (let minutes = 5; minutes >= 0; minutes -= narrow ? 5 : 1) {
-    const at = now - minutes * 60_000;
-    const anchor = minutes === 0 ? "end" : minutes === 5 ? "start" : "middle";
-    parts.push(makeSvg("text", { x: x(at), y: HEIGHT - 3, "text-anchor": anchor }, minutes === 0 ? "now" : `\u2212${minutes} min`));
+  const tick = [15_000, 30_000, 60_000, 120_000].find((length) => (span / length) * 78 <= width - EDGE.left) ?? 150_000;
+  for (let age = 0; age <= span; age += tick) {
+    const anchor = age === 0 ? "end" : x(now - age) < EDGE.left + 20 ? "start" : "middle";
+    parts.push(makeSvg("text", { x: x(now - age), y: HEIGHT - 3, "text-anchor": anchor }, ago(age)));
   }
-  for (const [index, line] of lines.entries()) {
-    parts.push(makeSvg("path", { class: "s" + index, d: path(points, line.key, x, y) }));
+  for (const line of lines) {
+    parts.push(makeSvg("path", { class: "line " + line.look, "data-line": line.key, d: path(points, line.key, x, y) }));
   }
-  const label = `${title}, ${unit}, over the last 5 minutes. The table below has the figures.`;
+  const label = `${title}, ${unit}, over up to 5 minutes. The table below has the figures.`;
   const picture = makeSvg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, parts);
   figure.replaceChildren(
     make("figcaption", null, title, " ", make("small", null, unit)), picture, legend(title, lines, points, write));
+}
+
+function ago(ms) {
+  if (ms === 0) return "now";
+  return ms % 60_000 === 0 ? `\u2212${ms / 60_000} min` : `\u2212${ms / 1000} s`;
 }
 
 function path(points, key, x, y) {
@@ -60,16 +68,16 @@ function path(points, key, x, y) {
 
 function legend(title, lines, points, write) {
   const value = (found) => (found === undefined ? "\u2013" : write(found));
-  const rows = lines.map((line, index) => {
+  const rows = lines.map((line) => {
     const values = points.map((point) => point[line.key]).filter((found) => found !== undefined);
     const key = makeSvg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" },
-      makeSvg("path", { class: "s" + index, d: "M1 4H25" }));
+      makeSvg("path", { class: "line " + line.look, d: "M1 4H25" }));
     return make("tr", null, make("th", { scope: "row" }, key, line.name),
       make("td", { class: "number", "data-now": true }, value(points.at(-1)?.[line.key])),
       make("td", { class: "number" }, value(values.length ? Math.max(...values) : undefined)));
   });
-  const head = make("thead", { class: "unseen" }, make("tr", null, make("th", { scope: "col" }, "line"),
-    make("th", { scope: "col" }, "now"), make("th", { scope: "col" }, "highest")));
+  const head = make("thead", null, make("tr", null, make("th", { scope: "col" }, make("span", { class: "unseen" }, "line")),
+    make("th", { scope: "col", class: "number" }, "now"), make("th", { scope: "col", class: "number" }, "highest")));
   return make("table", { class: "legend" }, make("caption", { class: "unseen" }, `${title}: now, and the highest`), head,
     make("tbody", null, rows));
 }

@@ -6,7 +6,7 @@ import { keyOf, recent } from "./history.js";
 // A page with thousands of rows is of no use to anybody.
 const ROWS_MAX = 100;
 
-const full = (thing) => make("span", null, make("span", { class: "of" }, thing.namespace + "/"), thing.name);
+const full = (thing) => make("span", null, make("span", { class: "of" }, thing.namespace + "/"), make("wbr"), thing.name);
 
 const STATES = {
   WORKLOAD_STATE_RUNNING: ["good", "Running"],
@@ -19,7 +19,7 @@ const STATES = {
 // A workload that could not be replaced serves on, in its old form.
 function stateOf(workload) {
   const [kind, text] = STATES[workload.state] ?? ["warn", workload.state];
-  return workload.reason && kind === "good" ? ["warn", "Running, not replaced"] : [kind, text];
+  return workload.reason && kind === "good" ? ["warn", "Not replaced"] : [kind, text];
 }
 
 function bounded(all, things) {
@@ -43,16 +43,16 @@ export function showTriggers(status, chosen, filter, choose) {
         const button = make("button", { type: "button", class: "link", "aria-pressed": pressed, "data-key": key }, full(workload));
         button.addEventListener("click", () => choose(chosen === key ? "" : key));
         return make("tr", { class: chosen === key ? "chosen" : undefined },
-          make("th", { scope: "row", class: "name" }, button, make("div", { class: "of mono" }, host, " ", paths.join(", "))),
+          make("th", { scope: "row", class: "name" }, button, make("div", { class: "of mono less" }, host, " ", paths.join(", "))),
           make("td", { class: "still" }, state(kind, text)),
-          cells.map((cell, index) => make("td", { class: "number" + ([2, 4, 5].includes(index) ? " less" : "") }, cell)));
+          cells.map((cell, index) => make("td", { class: "number" + (index > 1 ? " less" : "") }, cell)));
       },
     };
   });
   table(byId("triggers"), {
     caption: bounded(all, "Over the last 10 seconds"),
-    columns: [{ name: "Trigger" }, { name: "State" }, { name: "Requests/s", class: "number" }, { name: "5xx/s", class: "number" },
-      { name: "p50", class: "number less" }, { name: "p95", class: "number" }, { name: "p99", class: "number less" },
+    columns: [{ name: "Trigger" }, { name: "State" }, { name: "Req/s", class: "number" }, { name: "5xx/s", class: "number" },
+      { name: "p50", class: "number less" }, { name: "p95", class: "number less" }, { name: "p99", class: "number less" },
       { name: "In flight", class: "number less" }],
     rows, nothing: filter ? "No trigger has such a name." : "This host has no trigger.",
   });
@@ -111,7 +111,7 @@ export function end(request) {
   return [request.status >= 500 ? "bad" : "good", String(request.status)];
 }
 
-const REQUEST_COLUMNS = [{ name: "Time" }, { name: "Trigger" }, { name: "Request" }, { name: "End" },
+const REQUEST_COLUMNS = [{ name: "Time" }, { name: "Trigger" }, { name: "Request", class: "less" }, { name: "End" },
   { name: "Duration", class: "number" }, { name: "Spans", class: "number less" }];
 
 function requestRow(request, open) {
@@ -125,8 +125,8 @@ function requestRow(request, open) {
       button.addEventListener("click", () => open(request.id));
       return make("tr", null, make("td", null, button),
         make("th", { scope: "row", class: "name" }, full({ namespace: request.namespace, name: request.trigger })),
-        make("td", { class: "mono name" }, request.method, " ", request.path),
-        make("td", { class: "still" }, state(kind, text)),
+        make("td", { class: "mono name less" }, request.method, " ", request.path),
+        make("td", { class: "end" }, state(kind, text)),
         make("td", { class: "number" }, request.is_slow ? state("warn", time) : time),
         make("td", { class: "number less" }, request.spans || "\u2013"));
     },
@@ -173,6 +173,6 @@ export function showFaults(events, failed, open) {
   table(byId("faults"), {
     caption: "The latest first",
     columns: [{ name: "Time" }, { name: "Of" }, { name: "What" }],
-    rows: rows.slice(0, 20), nothing: "None that this host remembers.",
+    rows: rows.slice(0, 15), nothing: "None that this host remembers.",
   });
 }

@@ -47,23 +47,25 @@ export function showTimeline(request) {
     element: () => make("tr", { class: span.error ? "failed" : undefined },
       make("th", { scope: "row", class: `name depth${depth}` }, span.name,
         span.error ? make("div", null, state("bad", span.error)) : undefined),
-      make("td", { class: "name less" }, span.workload ? `${span.workload} / ${span.component ?? ""}` : "\u2013"),
+      make("td", { class: "name less" }, [span.workload, span.component].filter(Boolean).join(" / ") || "\u2013"),
       make("td", { class: "number less" }, duration(Math.max(0, span.start_us))),
       make("td", { class: "number" }, duration(span.duration_us)),
-      make("td", { class: "bar" }, bar(span, whole))),
+      make("td", { class: "bar" }, bar(span, whole, request))),
   }));
   table(byId("timeline-table"), {
-    caption: "Spans on this host, each below the one that caused it",
+    caption: "Spans on this host, each below the one that caused it; the dashed line is the response's end",
     columns: [{ name: "Span" }, { name: "Workload / component", class: "less" }, { name: "Begins", class: "number less" },
       { name: "Takes", class: "number" }, { name: `0 to ${duration(whole)}`, class: "bar" }],
     rows, nothing: "No spans.", className: "waterfall",
   });
 }
 
-function bar(span, whole) {
+function bar(span, whole, request) {
   const part = (us) => (100 * Math.max(0, us)) / whole;
   const [from, width] = [Math.min(99.6, part(span.start_us)), Math.max(0.4, part(span.duration_us))];
   const lines = [0, 25, 50, 75, 100].map((x) => makeSvg("line", { x1: x + "%", x2: x + "%", y1: "0", y2: "100%" }));
+  const over = part(request.duration_us) + "%";
+  lines.push(makeSvg("line", { class: "ended", x1: over, x2: over, y1: "0", y2: "100%" }));
   return makeSvg("svg", { "aria-hidden": "true" }, lines,
     makeSvg("rect", { x: from + "%", y: "20%", width: Math.min(width, 100 - from) + "%", height: "60%", rx: "1" }));
 }
