@@ -78,11 +78,11 @@ async fn the_page_shows_what_a_host_does() {
     requests(&host).await;
     let mut browser = open(&host).await;
     // Lines need two looks, between which there are requests.
-    browser.until("!document.querySelector('#latency svg .grid') === false").await;
+    browser.until("document.querySelector('#latency svg .grid') !== null").await;
     requests(&host).await;
-    browser.until("/[ML]/.test(document.querySelector('#latency path.s1')?.getAttribute('d') ?? '')").await;
-    browser.until("/L/.test(document.querySelector('#rate path.s0')?.getAttribute('d') ?? '')").await;
-    browser.until("/L/.test(document.querySelector('#occupancy path.s1')?.getAttribute('d') ?? '')").await;
+    browser.until("/[ML]/.test(document.querySelector('#latency path[data-line=p95]')?.getAttribute('d') ?? '')").await;
+    browser.until("/L/.test(document.querySelector('#rate path[data-line=requests]')?.getAttribute('d') ?? '')").await;
+    browser.until("/L/.test(document.querySelector('#occupancy path[data-line=size]')?.getAttribute('d') ?? '')").await;
 
     let text = browser.value("document.body.innerText").await;
     let text = text.as_str().unwrap();
