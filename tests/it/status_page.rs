@@ -96,6 +96,13 @@ async fn the_page_shows_what_a_host_does() {
     browser.until("/502 trap/.test(document.getElementById('faults').innerText)").await;
 
     names_and_contrast(&mut browser).await;
+    // What is not seen, or turns text around, is written out; a percentile lies in its bucket as far as its part.
+    let written = "import('/page/dom.js').then((page) => page.plain('a\\u202eb\\u0007<i>'))";
+    assert_eq!(browser.value(written).await, r"a\u{202e}b\u{7}<i>");
+    let reckoned =
+        "import('/page/history.js').then((page) => [0.5, 0.8].map((part) => page.percentile([6, 0, 4], part)))";
+    let [median, late] = browser.value(reckoned).await.as_array().unwrap().clone().try_into().unwrap();
+    assert!((median.as_f64().unwrap() - 416.7).abs() < 0.1 && (late.as_f64().unwrap() - 1_750.0).abs() < 0.1);
     let (folder, _kept) = pictures();
     for (width, height) in [(360, 740), (1280, 900), (1600, 1000)] {
         for scheme in ["light", "dark"] {

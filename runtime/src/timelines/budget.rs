@@ -11,13 +11,13 @@ pub(super) struct Budget {
 
 impl Budget {
     const TAKEN_BITS: u32 = 24;
-    const TAKEN_MAX: u64 = (1 << Self::TAKEN_BITS) - 1;
+    const TAKEN_MASK: u64 = (1 << Self::TAKEN_BITS) - 1;
 
     /// Takes one of the `max` of a second. Where there is none left, nothing is written.
     pub(super) fn take(&self, second: u64, max: u64) -> bool {
-        let max = max.min(Self::TAKEN_MAX);
+        let max = max.min(Self::TAKEN_MASK);
         let taken = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-            let taken = if state >> Self::TAKEN_BITS == second { state & Self::TAKEN_MAX } else { 0 };
+            let taken = if state >> Self::TAKEN_BITS == second { state & Self::TAKEN_MASK } else { 0 };
             (taken < max).then_some((second << Self::TAKEN_BITS) | (taken + 1))
         });
         taken.is_ok()

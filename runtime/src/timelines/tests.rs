@@ -140,6 +140,7 @@ fn so_many_are_begun_in_a_second_and_one_trigger_has_a_part_of_them() {
     assert_eq!(begun(2), [2, 2, 2, 2, 0, 0, 0, 0]);
 }
 
+/// `store::SPAN_TEXT_BYTES_MAX`.
 #[test]
 fn the_texts_of_a_span_are_cut() {
     let timelines = timelines(|_| {});
