@@ -32,6 +32,7 @@ mod floods;
 mod framing;
 mod generated;
 mod hostile;
+mod image;
 mod images;
 mod keyvalue;
 mod languages;
