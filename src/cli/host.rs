@@ -22,6 +22,7 @@ use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
+    admin::AdminArguments,
     component_cache::{HostCacheArguments, compiler},
     egress::EgressArguments,
     fail,
@@ -38,7 +39,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer};
+use crate::admin::{AdminError, AdminServer, access::TokenError};
 use flags::{AddressArguments, DataArguments, SchedulerArguments};
 
 /// Flags of `roadstead host`.
@@ -73,6 +74,8 @@ pub(super) struct HostArguments {
     sending: SendingArguments,
     #[command(flatten)]
     addresses: AddressArguments,
+    #[command(flatten)]
+    admin: AdminArguments,
     #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
@@ -116,6 +119,8 @@ enum HostError {
     Handler(#[from] HandlerError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error("the plugins cannot be put together")]
@@ -176,7 +181,10 @@ async fn serve(
     }
     process::tell_service_manager(NotifyState::Ready);
 
-    signals.told_to_stop().await;
+    tokio::select! {
+        _ = signals.told_to_stop() => {}
+        () = admin.told_to_drain() => {}
+    }
     let limit = Duration::from_millis(cluster.host().limits().drain_timeout_ms);
     tracing::info!(timeout_ms = limit.as_millis(), "stopping: no more commands, requests under way may finish");
     process::tell_service_manager(NotifyState::Stopping);
@@ -197,6 +205,7 @@ async fn start(
     tls_files: Option<TlsFiles>,
     outbox: Option<Outbox>,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
+    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into())?;
     let http = ingress(&arguments, tls_files).await?;
     let limits = arguments.limits();
     let gpu = arguments.gpu.plugin(&limits).await?;
@@ -237,7 +246,7 @@ async fn start(
         builder = builder.with_http_handler(Arc::new(http));
     }
     let cluster = run_cluster_host(builder.build()?).await?;
-    let admin = AdminServer::start(arguments.addresses.admin_addr.into(), cluster.host().clone()).await?;
+    let admin = AdminServer::start(admin, cluster.host().clone()).await?;
     admin.set_notice(cluster.scheduler_lost());
     // What the scheduler sends is no part of the start.
     admin.set_deployed();
@@ -246,6 +255,7 @@ async fn start(
         http = cluster.host().http_address().map(tracing::field::display),
         https = cluster.host().https_address().map(tracing::field::display),
         admin = %admin.address(),
+        admin_socket = admin.socket().map(tracing::field::debug),
         "ready"
     );
     Ok((cluster, admin))

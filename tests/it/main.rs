@@ -11,6 +11,7 @@
 mod harness;
 
 mod admin;
+mod admin_access;
 mod bad_input;
 mod behind_envoy;
 mod blobstore;
