@@ -20,6 +20,7 @@ mod cli;
 mod clients;
 mod compiling;
 mod configuration;
+mod deploy_files;
 mod egress;
 mod egress_faults;
 mod embedding;

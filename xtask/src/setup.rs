@@ -19,6 +19,7 @@ use crate::layout::Layout;
 use crate::process;
 use crate::report::{self, Step};
 
+pub(crate) use apt::is_root;
 use gpu_driver::Driver;
 pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
 pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
