@@ -98,6 +98,8 @@ pub(super) struct HostArguments {
     #[command(flatten)]
     log: log::LogArguments,
     #[command(flatten)]
+    access_log: log::AccessLogArguments,
+    #[command(flatten)]
     telemetry: TelemetryArguments,
 }
 
@@ -137,9 +139,11 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
-        return fail(&error);
-    }
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     match arguments.tls_files() {
         Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
         Err(error) => usage(&error),

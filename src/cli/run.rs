@@ -100,6 +100,8 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     log: log::LogArguments,
     #[command(flatten)]
+    access_log: log::AccessLogArguments,
+    #[command(flatten)]
     telemetry: TelemetryArguments,
 }
 
@@ -151,9 +153,11 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
-        return fail(&error);
-    }
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     let orders = match read(arguments) {
         Ok(orders) => orders,
         Err(code) => return code,
