@@ -195,7 +195,7 @@ async fn a_host_is_process_1_on_a_root_that_cannot_be_written_to() {
     assert_eq!(host.kernel_says("NoNewPrivs"), "1");
     let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", host.id())).unwrap();
     let options = |path: &str| {
-        let line = mounts.lines().filter(|line| line.split(' ').nth(4) == Some(path)).next_back().unwrap();
+        let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some(path)).unwrap();
         line.split(' ').nth(5).unwrap().to_owned()
     };
     assert!(options("/").starts_with("ro") && options("/app").starts_with("ro"), "{mounts}");
