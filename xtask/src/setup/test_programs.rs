@@ -1,11 +1,12 @@
 //! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry, which speak
-//! TLS and HTTP with code that is none of ours, a browser among them; and what gives a test a network of its own.
+//! TLS and HTTP with code that is none of ours, a browser among them; what gives a test a network of its own; and what
+//! reads the files in deploy/.
 
 use super::{Finding, apt};
 use crate::process;
 
 /// Each program, with its package.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
@@ -14,6 +15,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("chromium", "chromium"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
+    ("systemd-analyze", "systemd"),
+    ("docker-compose", "docker-compose"),
 ];
 
 /// The Debian packages of the programs that are missing.
