@@ -99,7 +99,8 @@ fn so_many_requests_are_kept_and_a_busy_trigger_pushes_no_quiet_one_out() {
     (0..10).for_each(|_| request(&busy, end(503, 1)));
     let kept = triggers(&timelines, &all());
     assert_eq!(kept.iter().filter(|name| *name == "quiet").count(), 2, "{kept:?}");
-    assert_eq!(kept.len(), 8);
+    // Four notable ones, and of the ordinary ones one less: its place was another's until that was known to be notable.
+    assert_eq!(kept.len(), 7);
     assert_eq!(triggers(&timelines, &RequestFilter { failures: true, ..all() }), ["busy"; 3]);
     let slowest = RequestFilter { slowest_first: true, count_max: 1, ..all() };
     assert_eq!(triggers(&timelines, &slowest), ["quiet"]);
