@@ -5,12 +5,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use roadstead_config::parse_duration;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::host::roadstead;
+use crate::harness::{
+    host::{Host, Options, roadstead},
+    manifest::{trigger, worker},
+};
 
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/deploy_files/check.py");
 const UNITS: [&str; 4] = ["roadstead.service", "roadstead-next.service", "roadstead.socket", "roadstead-tls.socket"];
@@ -162,6 +167,38 @@ fn a_compose_file_that_does_not_fit_is_found() {
     fs::write(&file, text.replace("stop_grace_period: 40s", "stop_grace_periode: 40s")).unwrap();
     assert!(run(Command::new("docker-compose").arg("--file").arg(&file).args(["config", "--quiet"])).is_err());
     assert!(checked("compose", &file).is_err());
+}
+
+const FILTERED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/deploy_files/filtered.py");
+
+/// The unit's lines of one setting.
+fn settings(unit: &str, name: &str) -> Vec<String> {
+    let unit = fs::read_to_string(deploy("systemd").join(unit)).unwrap();
+    unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_host_has_the_system_calls_that_it_needs() {
+    let filter = settings("roadstead.service", "SystemCallFilter");
+    assert_eq!(filter, settings("roadstead-next.service", "SystemCallFilter"));
+    assert_eq!(settings("roadstead.service", "SystemCallErrorNumber"), ["EPERM"]);
+    let mut through = vec!["/usr/bin/python3", FILTERED];
+    through.extend(filter.iter().map(String::as_str));
+    through.push("--");
+    // Nothing is compiled yet.
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options::default().through(&through).flag("--component-cache-dir", cache.path().to_str().unwrap());
+    let application =
+        trigger("gateway", "probe.test", "probe-gateway").yaml() + &worker("worker", "probe.work", &["poolSize: 1"]);
+    let mut host = Host::start_with(&application, options.ready_within(Duration::from_secs(120)));
+    let status = fs::read_to_string(format!("/proc/{}/status", host.id())).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    let client = host.client("probe.test");
+    assert_eq!(client.get("/hello").send().await.text(), "hello from roadstead\n");
+    let answer = client.post("/request?subject=probe.work").body("sleep:10").send().await;
+    assert_eq!(answer.text(), "slept 10 ms");
+    host.signal(Signal::TERM);
+    assert!(tokio::task::spawn_blocking(move || host.wait()).await.unwrap().success());
 }
 
 /// The units, with a program that is there.
