@@ -70,7 +70,7 @@ impl Project {
 
     /// Starts the host by a line of the README, and gives the address at which it answers.
     fn start(&self, line: &str) -> (Process, String) {
-        let mut process = Process::start(self.shell(&format!("exec {line}")));
+        let mut process = Process::start(self.shell(&format!("exec {line} --log-format json")));
         let address = process.wait_for_line_within(READY_WITHIN, "the host's readiness", |line| {
             let event: Value = serde_json::from_str(line).ok()?;
             (event["message"] == "ready").then(|| event["http"].as_str().map(str::to_owned))?
