@@ -28,7 +28,7 @@ use super::{
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
-    log,
+    log::{self, LogHandle},
     messaging::SendingArguments,
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
@@ -137,11 +137,12 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
-        return fail(&error);
-    }
+    let log = match log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     match arguments.tls_files() {
-        Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
+        Ok(tls_files) => process::run(serve(arguments, log, tls_files, telemetry)),
         Err(error) => usage(&error),
     }
 }
@@ -166,6 +167,7 @@ impl HostArguments {
 
 async fn serve(
     arguments: HostArguments,
+    log: LogHandle,
     tls_files: Option<TlsFiles>,
     telemetry: Option<Telemetry>,
 ) -> Result<Ended, HostError> {
@@ -173,7 +175,7 @@ async fn serve(
     let outbox = telemetry.as_ref().map(|telemetry| telemetry.outbox().clone());
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
-        started = start(arguments, tls_files, outbox) => started?,
+        started = start(arguments, log, tls_files, outbox) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(telemetry) = &telemetry {
@@ -202,10 +204,11 @@ async fn serve(
 
 async fn start(
     arguments: HostArguments,
+    log: LogHandle,
     tls_files: Option<TlsFiles>,
     outbox: Option<Outbox>,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
-    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into())?;
+    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into(), log)?;
     let http = ingress(&arguments, tls_files).await?;
     let limits = arguments.limits();
     let gpu = arguments.gpu.plugin(&limits).await?;
