@@ -31,6 +31,7 @@ mod sockets;
 mod stores;
 mod telemetry;
 mod tls;
+mod top;
 mod validate;
 
 use std::process::ExitCode;
@@ -83,6 +84,8 @@ enum Command {
     Describe(describe::DescribeArguments),
     /// Show what a workload's components write.
     Logs(logs::LogsArguments),
+    /// Show what is busy on a running host.
+    Top(top::TopArguments),
     /// Show or change what a running host's log has.
     LogLevel(log_level::LogLevelArguments),
     /// Tell a running host to stop in order.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Get(arguments) => get::main(&arguments),
         Command::Describe(arguments) => describe::main(&arguments),
         Command::Logs(arguments) => logs::main(&arguments),
+        Command::Top(arguments) => top::main(&arguments),
         Command::LogLevel(arguments) => log_level::main(arguments),
         Command::Drain(arguments) => drain::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),

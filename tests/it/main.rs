@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod admin_access;
+mod asking;
 mod bad_input;
 mod behind_envoy;
 mod blobstore;
@@ -20,6 +21,7 @@ mod cli;
 mod clients;
 mod compiling;
 mod configuration;
+mod describe;
 mod egress;
 mod egress_faults;
 mod embedding;
