@@ -1,5 +1,6 @@
 //! The command line: one file a command. The only place that reads arguments and the environment.
 
+mod access_log;
 mod admin;
 mod asking;
 mod compile;

@@ -30,10 +30,10 @@ pub(super) struct AdminArguments {
 
 impl AdminArguments {
     /// How the listener is set up, at the address `at`.
-    pub(super) fn settings(&self, at: ListenAt, log: LogHandle) -> Result<AdminSettings, TokenError> {
+    pub(super) fn settings(&self, at: ListenAt, log: Arc<LogHandle>) -> Result<AdminSettings, TokenError> {
         let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
         let socket = self.admin_socket.clone().map_or_else(default_socket, SocketPlace::At);
-        Ok(AdminSettings { at, socket, token, log: Arc::new(log) })
+        Ok(AdminSettings { at, socket, token, log })
     }
 }
 

@@ -32,7 +32,7 @@ use crate::admin::{
 /// Time that one step may take: a connection, a head, a body.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer that is read whole.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of an error that are shown.
 const SHOWN_BYTES_MAX: usize = 2_048;
 /// The admin address of a host when nobody says otherwise.
@@ -240,5 +240,47 @@ pub(super) fn run(work: impl Future<Output = Result<(), AskError>>) -> ExitCode 
         // Who reads has seen enough, as `head` has.
         Err(AskError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixListener,
+    };
+
+    use super::*;
+
+    /// A way to a host that answers one question with these bytes, and what keeps its socket.
+    pub(in crate::cli) fn host_that_says(answer: Vec<u8>) -> (Asking, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1_024];
+            let _ = stream.read(&mut asked).await;
+            let _ = stream.write_all(&answer).await;
+            let _ = stream.shutdown().await;
+        });
+        (Asking { places: vec![Place::Socket(path)], token: None }, folder)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_so_much() {
+        let of = |length: usize| format!("HTTP/1.1 200 OK\r\n\r\n\"{}\"", "x".repeat(length)).into_bytes();
+        let (asking, _folder) = host_that_says(of(100));
+        assert_eq!(asking.get("/").await.unwrap().as_str().unwrap().len(), 100);
+        let (asking, _folder) = host_that_says(of(ANSWER_BYTES_MAX));
+        assert!(matches!(asking.get("/").await, Err(AskError::Answer { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_shown_in_part_and_escaped() {
+        let text = format!("\u{1b}[2J{}", "x".repeat(SHOWN_BYTES_MAX));
+        let (asking, _folder) = host_that_says(format!("HTTP/1.1 403 No\r\n\r\n{text}").into_bytes());
+        let error = asking.get("/").await.unwrap_err().to_string();
+        assert!(error.contains("403") && !error.contains('\u{1b}') && error.ends_with("bytes more)"), "{error}");
     }
 }

@@ -98,6 +98,8 @@ pub(super) struct HostArguments {
     #[command(flatten)]
     log: log::LogArguments,
     #[command(flatten)]
+    access_log: log::AccessLogArguments,
+    #[command(flatten)]
     telemetry: TelemetryArguments,
 }
 
@@ -137,12 +139,13 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    let log = match log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
     match arguments.tls_files() {
-        Ok(tls_files) => process::run(serve(arguments, log, tls_files, telemetry)),
+        Ok(tls_files) => process::run(serve(arguments, log.level(), tls_files, telemetry)),
         Err(error) => usage(&error),
     }
 }
@@ -167,7 +170,7 @@ impl HostArguments {
 
 async fn serve(
     arguments: HostArguments,
-    log: LogHandle,
+    log: Arc<LogHandle>,
     tls_files: Option<TlsFiles>,
     telemetry: Option<Telemetry>,
 ) -> Result<Ended, HostError> {
@@ -204,7 +207,7 @@ async fn serve(
 
 async fn start(
     arguments: HostArguments,
-    log: LogHandle,
+    log: Arc<LogHandle>,
     tls_files: Option<TlsFiles>,
     outbox: Option<Outbox>,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {

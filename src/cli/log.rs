@@ -2,7 +2,7 @@
 
 use std::{
     io::IsTerminal,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use clap::{Args, ValueEnum};
@@ -12,13 +12,17 @@ use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{ParseError, filter_fn},
-    fmt,
+    fmt::{
+        self,
+        format::{Format, Json, JsonFields},
+    },
     layer::SubscriberExt,
     registry::LookupSpan,
     reload,
     util::SubscriberInitExt,
 };
 
+use super::access_log::{self, AccessLog, AccessLogError, Destination};
 use crate::admin::control::LogLevel;
 
 /// What is left out by default: the inner life of libraries.
@@ -45,6 +49,8 @@ const SHOWN_MAX: usize = 200;
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
+    /// `text` where standard error is a terminal, else `json`.
+    Auto,
     /// For people; coloured on a terminal.
     Text,
     /// One JSON object a line.
@@ -55,35 +61,72 @@ pub(super) enum LogFormat {
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
     /// Form of log lines.
-    #[arg(long, value_enum, default_value = "text", env = "ROADSTEAD_LOG_FORMAT")]
+    #[arg(long, value_enum, default_value = "auto", env = "ROADSTEAD_LOG_FORMAT")]
     log_format: LogFormat,
     /// Least level of log lines (error, warn, info, debug, trace), or a filter such as info,roadstead::guest=debug.
     #[arg(long, default_value = "info", env = "ROADSTEAD_LOG")]
     log_level: String,
 }
 
-/// Why there is no log.
-#[derive(Debug, thiserror::Error)]
-#[error("--log-level {given:?} is no level and no filter; write for example info, or info,roadstead::guest=debug")]
-pub(super) struct LogLevelError {
-    given: String,
-    #[source]
-    source: tracing_subscriber::filter::ParseError,
+/// The flag of the access log, for commands that serve requests.
+#[derive(Debug, Args)]
+pub(super) struct AccessLogArguments {
+    /// Where a line for each request goes: log (with the others, as --log-level has it), off, or a file, which gets a JSON
+    /// object a line and may be moved away by what rotates logs.
+    #[arg(long, value_name = "log|off|FILE", default_value = "log", env = "ROADSTEAD_ACCESS_LOG")]
+    access_log: Destination,
 }
 
-/// What changes the level of the process's log.
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LogError {
+    #[error("--log-level {given:?} is no level and no filter; write for example info, or info,roadstead::guest=debug")]
+    Level {
+        given: String,
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+}
+
+/// What has to be kept as long as lines are to be written.
+#[must_use]
+pub(super) struct Log {
+    access: Option<AccessLog>,
+    level: Arc<LogHandle>,
+}
+
+impl Log {
+    /// What changes the level while the process runs.
+    pub(super) fn level(&self) -> Arc<LogHandle> {
+        self.level.clone()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let Some(access) = &self.access else { return };
+        access.finish();
+        match access.dropped() {
+            0 => {}
+            lines => tracing::warn!(lines, "the access log has gaps: its disk could not take every line in time"),
+        }
+    }
+}
+
+/// Changes the level of the process's log.
 pub(super) struct LogHandle {
     current: Mutex<String>,
+    /// Whether lines about requests are among the others.
+    has_requests: bool,
     replace: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
 }
 
 impl LogHandle {
-    fn new<S: Subscriber>(current: &str, handle: reload::Handle<EnvFilter, S>) -> Self
-    where
-        S: 'static,
-    {
+    fn new<S: 'static>(current: &str, has_requests: bool, handle: reload::Handle<EnvFilter, S>) -> Self {
         let replace = Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
-        Self { current: Mutex::new(current.to_owned()), replace }
+        Self { current: Mutex::new(current.to_owned()), has_requests, replace }
     }
 }
 
@@ -94,54 +137,78 @@ impl LogLevel for LogHandle {
 
     fn set(&self, filter: &str) -> Result<(), String> {
         let shown: String = filter.chars().take(SHOWN_MAX).collect();
-        let wrong = |error: &dyn std::fmt::Display| {
-            format!(
-                "{shown:?} is no level and no filter ({error}); write for example info, or info,roadstead::guest=debug"
-            )
-        };
+        let wrong =
+            || format!("{shown:?} is no level and no filter; write for example info, or info,roadstead::guest=debug");
         if filter.is_empty() {
-            return Err(wrong(&"it is empty"));
+            return Err(wrong());
         }
-        (self.replace)(filter_of(filter).map_err(|error| wrong(&error))?)?;
+        (self.replace)(filter_of(filter, self.has_requests).map_err(|_| wrong())?)?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
         Ok(())
     }
 }
 
-fn filter_of(level: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(format!("{},{level}", QUIET_LIBRARIES.join(",")))
+/// A level with what is left out by default.
+fn filter_of(level: &str, has_requests: bool) -> Result<EnvFilter, ParseError> {
+    let mut directives = format!("{},{level}", QUIET_LIBRARIES.join(","));
+    if !has_requests {
+        // Of two for one target the last counts.
+        directives += &format!(",{}=off", access_log::TARGET);
+    }
+    EnvFilter::try_new(directives)
 }
 
 /// Starts the log of the process, and with `spans` the way from a call's spans to them.
-pub(super) fn start(arguments: &LogArguments, spans: Option<&Spans>) -> Result<LogHandle, LogLevelError> {
+pub(super) fn start(
+    arguments: &LogArguments,
+    access: Option<&AccessLogArguments>,
+    spans: Option<&Spans>,
+) -> Result<Log, LogError> {
+    let destination = access.map_or(&Destination::Log, |access| &access.access_log);
+    let has_requests = *destination == Destination::Log;
     let level = &arguments.log_level;
-    let filter = filter_of(level).map_err(|source| LogLevelError { given: level.clone(), source })?;
-    Ok(match spans {
-        None => {
-            let (filter, handle) = reload::Layer::new(filter);
-            tracing_subscriber::registry().with(lines(arguments.log_format).with_filter(filter)).init();
-            LogHandle::new(level, handle)
-        }
-        Some(spans) => {
-            let (filter, handle) = reload::Layer::new(filter);
-            let of_calls = filter_fn(|metadata| metadata.target() == SPAN_TARGET);
-            let registry = tracing_subscriber::registry().with(spans.layer().with_filter(of_calls));
-            registry.with(lines(arguments.log_format).with_filter(filter)).init();
-            LogHandle::new(level, handle)
-        }
-    })
+    let filter = filter_of(level, has_requests).map_err(|source| LogError::Level { given: level.clone(), source })?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let access = match destination {
+        Destination::File(path) => Some(AccessLog::open(path)?),
+        Destination::Log | Destination::Off => None,
+    };
+    let spans = spans.map(|spans| spans.layer().with_filter(filter_fn(|metadata| metadata.target() == SPAN_TARGET)));
+    let of_access = filter_fn(|metadata| metadata.target() == access_log::TARGET);
+    let requests = access.clone().map(|file| json().with_writer(file).with_filter(of_access));
+    let registry = tracing_subscriber::registry().with(spans).with(requests);
+    registry.with(lines(arguments.log_format).with_filter(filter)).init();
+    Ok(Log { access, level: Arc::new(LogHandle::new(level, has_requests, handle)) })
 }
 
 /// What writes the lines.
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    let on_terminal = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => {
-            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        LogFormat::Auto if !on_terminal => json().with_writer(std::io::stderr).boxed(),
+        LogFormat::Auto | LogFormat::Text => {
+            let ansi = on_terminal && std::env::var_os("NO_COLOR").is_none();
             fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).boxed()
         }
-        LogFormat::Json => {
-            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-            layer.with_writer(std::io::stderr).boxed()
-        }
+        LogFormat::Json => json().with_writer(std::io::stderr).boxed(),
+    }
+}
+
+/// One JSON object a line.
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> fmt::Layer<S, JsonFields, Format<Json>> {
+    fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_changes_nothing_and_is_repeated_in_part() {
+        let (_filter, handle) = reload::Layer::<_, tracing_subscriber::Registry>::new(filter_of("info", true).unwrap());
+        let log = LogHandle::new("info", true, handle);
+        let error = log.set(&format!("[{}", "y".repeat(SHOWN_MAX * 2))).unwrap_err();
+        assert_eq!(error.matches('y').count(), SHOWN_MAX - 1, "{error}");
+        assert_eq!(log.current(), "info");
     }
 }

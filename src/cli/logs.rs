@@ -106,3 +106,17 @@ fn show(line: &[u8], seen: &mut Option<u64>) -> Result<(), AskError> {
     };
     print(&format!("{} {:<5} {}{context} {}\n", field("time"), field("level"), field("component"), field("message")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::asking::tests::host_that_says, *};
+
+    #[tokio::test]
+    async fn a_line_has_so_many_bytes() {
+        for (length, is_read) in [(LINE_BYTES_MAX / 2, true), (LINE_BYTES_MAX * 2, false)] {
+            let line = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(length));
+            let (asking, _folder) = host_that_says(line.into_bytes());
+            assert_eq!(read(&asking, "/", &mut None).await.is_ok(), is_read, "{length}");
+        }
+    }
+}

@@ -101,6 +101,8 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     log: log::LogArguments,
     #[command(flatten)]
+    access_log: log::AccessLogArguments,
+    #[command(flatten)]
     telemetry: TelemetryArguments,
 }
 
@@ -137,7 +139,7 @@ enum RunError {
 /// All that a host is started from.
 struct Orders {
     arguments: RunArguments,
-    log: LogHandle,
+    log: Arc<LogHandle>,
     secrets: Secrets,
     limits: Limits,
     set: ManifestSet,
@@ -153,11 +155,12 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    let log = match log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    let orders = match read(arguments, log) {
+    let orders = match read(arguments, log.level()) {
         Ok(orders) => orders,
         Err(code) => return code,
     };
@@ -165,7 +168,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
 }
 
 /// Reads what the arguments name, while the process has one thread; what is wrong with it has been said when it fails.
-fn read(arguments: RunArguments, log: LogHandle) -> Result<Orders, ExitCode> {
+fn read(arguments: RunArguments, log: Arc<LogHandle>) -> Result<Orders, ExitCode> {
     let passed = PassedSockets::take().map_err(|error| usage(&error))?;
     if passed.of_another {
         tracing::warn!("LISTEN_PID is not this process: the sockets of LISTEN_FDS are left alone");

@@ -84,7 +84,7 @@ impl Options {
 /// A command of the program under test.
 pub fn roadstead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
-    command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+    command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR").env("ROADSTEAD_LOG_FORMAT", "text");
     // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
     command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
     command

@@ -10,6 +10,7 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
+mod access_log;
 mod admin;
 mod admin_access;
 mod asking;

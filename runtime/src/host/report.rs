@@ -399,3 +399,33 @@ impl WorkloadStatus {
         Self { components, warnings, ..Self::failed(&request.id, request, reason) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use roadstead_config::{Limits, SourceFile};
+
+    use super::*;
+
+    fn request(name: &str) -> WorkloadRequest {
+        let manifest = format!(
+            "apiVersion: runtime.wasmcloud.dev/v1alpha1\nkind: Workload\nmetadata: {{name: {name}}}\n\
+             spec: {{components: [{{name: one, image: 'file:one.wasm'}}]}}\n"
+        );
+        let file = SourceFile { name: "app.yaml".into(), bytes: manifest.into_bytes() };
+        let set = roadstead_config::load(&[file], &Limits::default()).unwrap();
+        WorkloadRequest::from_document(&set.documents[0]).unwrap()
+    }
+
+    #[test]
+    fn so_many_are_remembered_of_which_nothing_came_to_be() {
+        let refusals = Refusals::default();
+        let failure = || Failure::from(&DeployError::TooManyWorkloads { max: 1 });
+        for n in 0..REFUSED_MAX {
+            assert!(refusals.remember(&request(&format!("w{n}")), failure()).is_none());
+        }
+        assert!(refusals.remember(&request("w1"), failure()).is_none(), "one of the same name takes its place");
+        let oldest = refusals.remember(&request("one-more"), failure()).unwrap();
+        assert_eq!((oldest.name.as_str(), refusals.all().len()), ("w0", REFUSED_MAX));
+        assert!(refusals.forget(&request("w2").id) && !refusals.forget(&request("w2").id));
+    }
+}
