@@ -6,6 +6,7 @@ pub(crate) mod control;
 mod health;
 mod listening;
 mod logs;
+mod page;
 mod routes;
 pub(crate) mod socket;
 mod workloads;

@@ -5,6 +5,7 @@
 
 mod builder;
 pub(crate) mod deploy;
+mod live;
 mod report;
 mod request;
 mod status;
@@ -26,6 +27,7 @@ use roadstead_config::Limits;
 use tokio::time::Instant;
 
 pub use builder::{BuildError, HostBuilder};
+pub use live::{HostLive, PoolLive, TriggerLive};
 pub use report::{Finding, SubscriptionReport, WorkloadEvent, WorkloadReport, WorkloadSummary};
 pub use request::{TriggerSpec, WorkloadRequest};
 pub use status::{
@@ -33,7 +35,7 @@ pub use status::{
 };
 
 use crate::{
-    HostHandler, WorkloadId,
+    HostHandler, Timelines, WorkloadId,
     diagnosis::Failure,
     engine::EngineWithClock,
     support::Abilities,
@@ -68,6 +70,7 @@ pub struct Host {
     registry: Registry,
     foundry: Foundry,
     handler: Option<Arc<dyn HostHandler>>,
+    timelines: Option<Arc<Timelines>>,
     workloads: std::sync::Mutex<BTreeMap<WorkloadId, Entry>>,
     /// What happens to one workload happens one after the other; others do not wait for it.
     turns: Turns,
@@ -109,6 +112,11 @@ impl Host {
     /// The registry of the host's metrics.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What is remembered of requests, where anything is.
+    pub fn timelines(&self) -> Option<&Timelines> {
+        self.timelines.as_deref()
     }
 
     /// Starts a workload, or replaces the one of its name. On failure what ran before goes on running, and the

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     AdminState,
     access::{Needs, Way},
-    control, health, logs, workloads,
+    control, health, logs, page, workloads,
 };
 
 /// Bytes of a request's body.
@@ -90,7 +90,7 @@ static ROUTES: &[Route] = &[
 
 /// The tables, in which no path is twice.
 fn tables() -> impl Iterator<Item = &'static Route> {
-    [ROUTES].into_iter().flatten()
+    [ROUTES, page::ROUTES].into_iter().flatten()
 }
 
 /// Answers one request.
@@ -160,7 +160,8 @@ fn not_found(path: &str, method: &Method) -> Answer {
     let methods: Vec<&Method> =
         tables().filter(|route| rest_of(route, path, &route.method).is_some()).map(|route| &route.method).collect();
     if methods.is_empty() {
-        let known = "try /metrics, /healthz, /readyz or /status, or what docs/operations.md lists below /v1/\n";
+        let known =
+            "try / in a browser, /metrics, /healthz, /readyz or /status, or what docs/operations.md lists below /v1/\n";
         return text(StatusCode::NOT_FOUND, known);
     }
     let allow = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
@@ -217,8 +218,10 @@ mod tests {
         for route in tables() {
             assert!(seen.insert(format!("{} {:?}", route.method, route.at)), "{:?}", route.at);
             if route.needs == Needs::Nothing {
-                let is_open = matches!(route.at, At::Path("/healthz" | "/readyz"));
-                assert!(is_open, "{:?} tells strangers of workloads", route.at);
+                let is_open = matches!(route.at, At::Path("/healthz" | "/readyz" | "/"));
+                // The page's own text is the same on every host.
+                let is_page = matches!(route.at, At::Path(path) if path.starts_with("/page/"));
+                assert!(is_open || is_page, "{:?} tells strangers of workloads", route.at);
             }
             let changes = !matches!(route.method, Method::GET | Method::HEAD);
             assert_eq!(changes, route.needs == Needs::Changing, "{:?}", route.at);
