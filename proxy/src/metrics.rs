@@ -1,11 +1,12 @@
 //! The ingress in numbers. Label values come from what was bound and from fixed lists, never from a client.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Metric,
 };
-use roadstead_runtime::WorkloadId;
+use roadstead_runtime::{LatencyCounts, Timelines, WorkloadId};
 
 /// Bounds of the latency buckets, in seconds: a fresh instance takes about a millisecond, a GPU job seconds.
 const BUCKETS_S: &[f64] =
@@ -67,6 +68,8 @@ pub(crate) struct Metrics {
     pub(crate) refused: IntCounterVec,
     /// Requests that no route took.
     pub(crate) unrouted: TriggerMetrics,
+    /// What remembers requests, from the start on, where the host does.
+    pub(crate) timelines: OnceLock<Arc<Timelines>>,
 }
 
 impl Metrics {
@@ -103,7 +106,17 @@ impl Metrics {
             &["reason"],
         )?;
         let unrouted = TriggerMetrics::new("", "", &requests, &duration, &in_flight, &waiting, &errors);
-        Ok(Self { requests, duration, in_flight, waiting, errors, connections, refused, unrouted })
+        Ok(Self {
+            requests,
+            duration,
+            in_flight,
+            waiting,
+            errors,
+            connections,
+            refused,
+            unrouted,
+            timelines: OnceLock::new(),
+        })
     }
 
     /// Shows the metrics in a registry.
@@ -232,6 +245,32 @@ impl TriggerMetrics {
         slot.get_or_init(|| self.requests.with_label_values(&[&*self.namespace, &*self.trigger, code])).inc();
     }
 
+    /// Requests that have ended, by the class of their status: 1xx to 5xx, and whatever is beyond.
+    pub(crate) fn classes(&self) -> [u64; 6] {
+        let mut classes = [0; 6];
+        for (counter, (code, _)) in self.codes.iter().zip(CODES) {
+            let class = if code < 100 { code } else { code / 100 };
+            if let (Some(sum), Some(counter)) = (classes.get_mut(usize::from(class) - 1), counter.get()) {
+                *sum += counter.get();
+            }
+        }
+        classes
+    }
+
+    /// How long they took.
+    pub(crate) fn latency(&self) -> LatencyCounts {
+        let metric = self.duration.metric();
+        let histogram = metric.get_histogram();
+        let mut below = 0;
+        let mut counts: Vec<u64> = Vec::with_capacity(BUCKETS_S.len() + 1);
+        for bucket in histogram.get_bucket() {
+            counts.push(bucket.cumulative_count().saturating_sub(below));
+            below = bucket.cumulative_count();
+        }
+        counts.push(histogram.get_sample_count().saturating_sub(below));
+        LatencyCounts { bounds_s: BUCKETS_S, counts }
+    }
+
     /// How many requests wait. Looked up when it is wanted: few triggers have a queue.
     pub(crate) fn waiting(&self) -> IntGauge {
         self.waiting.with_label_values(&[&*self.namespace, &*self.trigger])
@@ -261,6 +300,23 @@ mod tests {
         assert_eq!(label(418), Some("4xx"));
         assert_eq!(label(999), Some("6xx+"));
         assert_eq!(label(103), Some("1xx"));
+    }
+
+    #[test]
+    fn a_trigger_tells_its_classes_and_how_long_its_requests_took() {
+        let metrics = Metrics::new().unwrap();
+        let owner = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
+        let trigger = metrics.trigger(&owner);
+        for status in [200, 204, 299, 404, 418, 503, 999, 100] {
+            trigger.count(status);
+        }
+        assert_eq!(trigger.classes(), [1, 3, 0, 2, 1, 1]);
+        for seconds in [0.000_4, 0.000_5, 0.03, 1_000.0] {
+            trigger.duration.observe(seconds);
+        }
+        let LatencyCounts { bounds_s, counts } = trigger.latency();
+        assert_eq!((counts.len(), counts.iter().sum::<u64>()), (bounds_s.len() + 1, 4));
+        assert_eq!((counts[0], counts[6], counts[bounds_s.len()]), (2, 1, 1));
     }
 
     #[test]

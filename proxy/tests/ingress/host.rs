@@ -149,7 +149,7 @@ impl Host {
             server = server.with_tls(any_port, files).await?;
         }
         let registry = Registry::new();
-        let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone() };
+        let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone(), timelines: None };
         server.start(context).await?;
         Ok(Self { server, registry })
     }

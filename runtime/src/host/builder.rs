@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Host, turns::Turns};
 use crate::{
-    HandlerContext, HandlerError, HostHandler, PluginError,
+    HandlerContext, HandlerError, HostHandler, PluginError, Timelines,
     artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
     egress::{Egress, EgressOptions, EgressSetupError},
@@ -67,6 +67,7 @@ pub struct HostBuilder {
     folders: ReferenceFolders,
     egress: EgressOptions,
     shared: http::Extensions,
+    timelines: Option<Arc<Timelines>>,
 }
 
 impl HostBuilder {
@@ -162,6 +163,12 @@ impl HostBuilder {
         Self { egress: options, ..self }
     }
 
+    /// Has the HTTP handler keep requests in `timelines`. Their spans come there by whoever keeps the process's
+    /// ([`keep_spans`](crate::keep_spans)).
+    pub fn with_timelines(self, timelines: Arc<Timelines>) -> Self {
+        Self { timelines: Some(timelines), ..self }
+    }
+
     /// Gives the host something that plugins ask for by its type, in place of an earlier one of the type: a NATS client,
     /// for example, that they share ([`PluginContext::shared`]).
     pub fn with_shared<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -201,7 +208,8 @@ impl HostBuilder {
         let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, given)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
-            handler.start(HandlerContext { limits: limits.clone(), registry: self.registry.clone() }).await?;
+            let (registry, timelines) = (self.registry.clone(), self.timelines.clone());
+            handler.start(HandlerContext { limits: limits.clone(), registry, timelines }).await?;
         }
         Ok(Arc::new(Host {
             name: self.name.unwrap_or_else(|| "roadstead".into()),
@@ -209,6 +217,7 @@ impl HostBuilder {
             registry: self.registry,
             foundry,
             handler: self.handler,
+            timelines: self.timelines,
             workloads: std::sync::Mutex::new(BTreeMap::new()),
             turns: Turns::default(),
             stopping: AtomicBool::new(false),
