@@ -235,5 +235,7 @@ fn the_units_are_valid_and_closed() {
         let stop = setting("TimeoutStopSec").parse::<u64>().unwrap() * 1_000;
         assert!(stop >= roadstead_config::Limits::default().drain_timeout_ms + 5_000, "{stop}");
         assert!(!unit.contains("MemoryDenyWriteExecute=yes"), "compiled components could not run");
+        // Of a user that is made up, the folder without `private` is a link, which a host does not take.
+        assert!(unit.contains("DynamicUser=yes") && unit.contains("_CACHE_DIR=/var/cache/private/roadstead"), "{unit}");
     }
 }

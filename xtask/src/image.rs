@@ -46,6 +46,8 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     setup::step(layout, Purpose::Test)?;
     let store = Store { layout, folder: layout.tools().join("image-build") };
     fs::create_dir_all(store.folder.join("tmp"))?;
+    // What a run that was broken off has left.
+    store.output(&["rm", "--all"])?;
     store.make_builder(arguments.jobs)?;
     let program = store.build()?;
     let bytes = program.metadata()?.len();
@@ -111,8 +113,7 @@ impl Store<'_> {
 
     /// The program that the Dockerfile's compiler stage makes.
     fn build(&self) -> Result<PathBuf> {
-        let step =
-            Step::begin("build", "the compiler stage of the Dockerfile (about 20 minutes on two cores the first time)");
+        let step = Step::begin("build", "the compiler stage of the Dockerfile (20 minutes and more the first time)");
         let builder = format!("BUILDER_IMAGE={BUILDER}");
         let mut build = self.buildah();
         build.args(["bud", "--isolation", "chroot", "--format", "docker", "--pull-never", "--target", "builder"]);
