@@ -125,7 +125,7 @@ fn workloads(items: &[Value], wide: bool) -> String {
         row
     };
     let head = ["NAMESPACE", "NAME", "READY", "REASON", "REPLICAS", "POOL", "HOST", "IMAGES", "MESSAGE"];
-    shown(&head, if wide { 9 } else { 6 }, items.iter().map(row).collect())
+    shown(&head, if wide { 9 } else { 6 }, items.iter().map(row))
 }
 
 /// Busy instances of all of a workload's pools.
@@ -152,7 +152,7 @@ fn triggers(items: &[Value], wide: bool) -> String {
         row
     };
     let head = ["NAMESPACE", "NAME", "HOST", "PATHS", "READY", "REASON", "TIMEOUT", "MESSAGE"];
-    shown(&head, if wide { 8 } else { 6 }, items.iter().map(row).collect())
+    shown(&head, if wide { 8 } else { 6 }, items.iter().map(row))
 }
 
 fn hosts(items: &[Value], wide: bool) -> String {
@@ -175,10 +175,11 @@ fn hosts(items: &[Value], wide: bool) -> String {
         row
     };
     let head = ["NAME", "VERSION", "READY", "WORKLOADS", "UPTIME", "HTTP", "HTTPS", "REASONS"];
-    shown(&head, if wide { 8 } else { 6 }, items.iter().map(row).collect())
+    shown(&head, if wide { 8 } else { 6 }, items.iter().map(row))
 }
 
-fn shown(head: &[&str], columns: usize, rows: Vec<Vec<String>>) -> String {
+fn shown(head: &[&str], columns: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
         return "nothing is there\n".into();
     }

@@ -16,7 +16,7 @@ use crate::TraceId;
 /// Lines that are kept of a workload.
 const LINES_MAX: usize = 500;
 /// Bytes of those lines.
-const LINES_BYTES_MAX: usize = 64 << 10;
+const LINES_BYTES_MAX: usize = 128 << 10;
 
 /// A line that a component wrote. Control characters are escaped.
 #[derive(Debug, Clone, Serialize)]
