@@ -15,7 +15,6 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::{Encoder, TextEncoder};
 use roadstead_proxy::{ListenAt, ListenError};
 use roadstead_runtime::host::Host;
 use tokio::{
@@ -185,10 +184,8 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
 }
 
 fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
-    let encoder = TextEncoder::new();
-    let mut body = Vec::new();
-    match encoder.encode(&state.host.registry().gather(), &mut body) {
-        Ok(()) => respond(StatusCode::OK, encoder.format_type(), body),
+    match state.host.metrics().text() {
+        Ok(body) => respond(StatusCode::OK, roadstead_metrics::CONTENT_TYPE, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

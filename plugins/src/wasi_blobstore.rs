@@ -122,7 +122,7 @@ impl HostPlugin for Blobstore {
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let _ = self.limits.set(context.limits.clone());
-        let metrics = StoreMetrics::register(PACKAGE, &context.registry)
+        let metrics = StoreMetrics::show(PACKAGE, &context.metrics)
             .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
         let _ = self.metrics.set(metrics);
         Ok(())

@@ -170,9 +170,6 @@ impl DynamicRouter {
             target,
         });
         if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
-            if !owners.contains_key(&owner) {
-                metrics.forget(&owner);
-            }
             return Err(error);
         }
         owners.insert(owner.clone(), Claim { owner, hosts, paths, share });
@@ -181,13 +178,12 @@ impl DynamicRouter {
     }
 
     /// Gives up what an owner has bound.
-    pub(crate) fn unbind(&self, owner: &WorkloadId, metrics: &Metrics) {
+    pub(crate) fn unbind(&self, owner: &WorkloadId) {
         let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(claim) = owners.remove(owner) else { return };
         let mut table = Table::clone(&self.shared.table.load());
         table.remove(&claim);
         self.shared.table.store(Arc::new(table));
-        metrics.forget(owner);
     }
 }
 
@@ -292,7 +288,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self { router: DynamicRouter::default(), metrics: Metrics::new().unwrap() }
+            Self { router: DynamicRouter::default(), metrics: Metrics::new() }
         }
 
         /// `owner` is `namespace/name`; a path is a prefix unless it begins with `=`.
@@ -387,9 +383,9 @@ mod tests {
         bench.bind("b/thief", "*.x.wild.test", &["/"]).unwrap_err();
         bench.bind("a/any", "*", &["/"]).unwrap();
         bench.bind("b/free", "free.test", &["/"]).unwrap();
-        bench.router.unbind(&id("a/one"), &bench.metrics);
+        bench.router.unbind(&id("a/one"));
         bench.bind("b/three", "h.test", &["/three"]).unwrap_err();
-        bench.router.unbind(&id("a/two"), &bench.metrics);
+        bench.router.unbind(&id("a/two"));
         bench.bind("b/three", "h.test", &["/three"]).unwrap();
     }
 
@@ -403,8 +399,8 @@ mod tests {
         assert_eq!((bench.find("h.test", "/two"), bench.find("h.test", "/new")), ("a/two".into(), "-".into()));
         bench.bind("a/two", "other.test", &["/two"]).unwrap();
         assert_eq!((bench.find("h.test", "/two"), bench.find("other.test", "/two")), ("-".into(), "a/two".into()));
-        bench.router.unbind(&id("a/one"), &bench.metrics);
-        bench.router.unbind(&id("a/two"), &bench.metrics);
+        bench.router.unbind(&id("a/one"));
+        bench.router.unbind(&id("a/two"));
         assert!(bench.router.is_empty());
     }
 
@@ -425,10 +421,10 @@ mod tests {
         bench.bind("a/sole", "sole.test", &["/"]).unwrap();
         bench.bind_as("a/app-4", &["new.test", "sole.test"], &["/"], true).unwrap_err();
         assert_eq!(bench.find("new.test", "/"), "-");
-        bench.router.unbind(&id("a/app-1"), &bench.metrics);
+        bench.router.unbind(&id("a/app-1"));
         assert_eq!((bench.find("svc.ns", "/"), bench.find("svc.ns", "/")), ("a/app-2".into(), "a/app-2".into()));
-        bench.router.unbind(&id("a/app-2"), &bench.metrics);
-        bench.router.unbind(&id("a/sole"), &bench.metrics);
+        bench.router.unbind(&id("a/app-2"));
+        bench.router.unbind(&id("a/sole"));
         assert!(bench.router.is_empty());
     }
 
@@ -454,7 +450,7 @@ mod tests {
         assert_eq!(bench.find("one.example", "/p77/x"), "team/path-77");
         for number in 0..HOSTS {
             let (owner, host) = names(number);
-            bench.router.unbind(&id(&owner), &bench.metrics);
+            bench.router.unbind(&id(&owner));
             assert_eq!(bench.find(&host, "/"), "-");
         }
         assert_eq!(bench.find("one.example", "/p77/x"), "team/path-77");

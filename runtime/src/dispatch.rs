@@ -10,6 +10,8 @@ use roadstead_config::{
     manifest::{RequestLimits, TriggerCertificate},
 };
 
+use roadstead_metrics::Metrics;
+
 use crate::{Call, CallError, WorkloadId};
 
 /// The body of a request on its way to a guest. An `Err` frame reaches the guest as a failed read.
@@ -108,7 +110,7 @@ pub enum BindError {
 #[derive(Clone)]
 pub struct HandlerContext {
     pub limits: Arc<Limits>,
-    pub registry: prometheus::Registry,
+    pub metrics: Metrics,
 }
 
 /// Why an HTTP handler does not start.
@@ -123,7 +125,7 @@ pub enum HandlerError {
     #[error("the HTTP handler cannot be set up")]
     Setup(#[source] std::io::Error),
     #[error("the HTTP handler's metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
 }
 
 /// Brings HTTP requests to workloads: the ingress of a host.

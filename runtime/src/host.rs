@@ -20,8 +20,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use prometheus::Registry;
 use roadstead_config::Limits;
+use roadstead_metrics::{Metrics, Registry};
 use tokio::time::Instant;
 
 pub use builder::{BuildError, HostBuilder};
@@ -62,7 +62,7 @@ pub trait HostApi: Send + Sync {
 pub struct Host {
     name: String,
     limits: Arc<Limits>,
-    registry: Registry,
+    metrics: Metrics,
     foundry: Foundry,
     handler: Option<Arc<dyn HostHandler>>,
     workloads: std::sync::Mutex<BTreeMap<WorkloadId, Entry>>,
@@ -101,9 +101,14 @@ impl Host {
         &self.limits
     }
 
-    /// The registry of the host's metrics.
+    /// The host's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The registry in which they are shown.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        self.metrics.registry()
     }
 
     /// Starts a workload, or replaces the one of its name. On failure what ran before goes on running, and the
@@ -189,9 +194,8 @@ impl Host {
 
     fn count_states(&self) {
         let entries = self.entries();
-        for state in WorkloadState::COUNTED {
-            let count = entries.values().filter(|entry| entry.state == state).count();
-            let gauge = self.foundry.metrics.workloads.with_label_values(&[state.label()]);
+        for (state, gauge) in &self.foundry.metrics.workloads {
+            let count = entries.values().filter(|entry| entry.state == *state).count();
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

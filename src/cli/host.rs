@@ -103,7 +103,7 @@ enum HostError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] prometheus::Error),
+    TelemetryMetrics(#[from] roadstead_metrics::Error),
     #[error("there is no connection to the scheduler (--scheduler-nats-url)")]
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
@@ -172,7 +172,7 @@ async fn serve(
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(telemetry) = &telemetry {
-        telemetry.outbox().register(cluster.host().registry())?;
+        telemetry.outbox().show(cluster.host().metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 

@@ -105,7 +105,7 @@ enum RunError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] prometheus::Error),
+    TelemetryMetrics(#[from] roadstead_metrics::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -190,7 +190,7 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(telemetry) = &telemetry {
-        telemetry.outbox().register(host.registry())?;
+        telemetry.outbox().show(host.metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 
