@@ -1,54 +1,33 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz` and `/status`. For operators, never for tenants' clients.
+//! The admin listener: health, metrics, status and what operators ask and change. For operators, never for tenants'
+//! clients. How connections are taken is in [`listening`], who may ask what in [`access`], the paths in [`routes`].
+
+pub(crate) mod access;
+mod control;
+mod health;
+mod listening;
+mod routes;
+pub(crate) mod socket;
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use roadstead_proxy::{ListenAt, ListenError};
 use roadstead_runtime::host::Host;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::UnixListener, sync::Notify};
 
-/// Connections at a time; a scraper needs one.
-const CONNECTIONS_MAX: usize = 64;
-/// Time that a client has to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection is kept in all.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+use access::{Access, AdminToken};
+use listening::{Bounds, accept_tcp, accept_unix};
+use socket::{SocketError, SocketPlace, TakenSocket};
 
-/// Time between two log lines about connections that cannot be accepted.
-const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
-
-/// What clients may take of the listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bounds {
-    connections_max: usize,
-    header_timeout: Duration,
-    connection_timeout: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max: CONNECTIONS_MAX,
-            header_timeout: HEADER_TIMEOUT,
-            connection_timeout: CONNECTION_TIMEOUT,
-        }
-    }
-}
+/// Time between two attempts to take the default socket, which another host has.
+const SOCKET_EVERY: Duration = Duration::from_secs(5);
 
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +36,39 @@ pub(crate) enum AdminError {
     Listen(#[from] ListenError),
     #[error("the address of the admin listener cannot be found out")]
     Address(#[source] std::io::Error),
+    #[error(
+        "the admin address {address} can be reached from other machines, and whoever asks there is told of all \
+         workloads: give it a token (--admin-token-file FILE, made with `openssl rand -hex 32`), or an address of this \
+         machine alone (--admin-addr 127.0.0.1:{})",
+        address.port()
+    )]
+    Public { address: SocketAddr },
+    #[error("the admin socket cannot be used (--admin-socket)")]
+    Socket(#[from] SocketError),
+}
+
+/// How the listener is set up.
+pub(crate) struct AdminSettings {
+    pub(crate) at: ListenAt,
+    pub(crate) socket: SocketPlace,
+    pub(crate) token: Option<AdminToken>,
 }
 
 /// A running admin listener; it ends with the process's runtime.
 pub(crate) struct AdminServer {
     address: SocketAddr,
+    socket: OpenSocket,
     state: Arc<AdminState>,
 }
 
+/// What routes answer from.
 struct AdminState {
     host: Arc<Host>,
+    access: Access,
     deployed: AtomicBool,
     draining: AtomicBool,
+    /// An operator wants the host to stop.
+    drain: Notify,
     /// Tells what does not keep the host from serving, but an operator should know.
     notice: OnceLock<Notice>,
 }
@@ -78,26 +78,41 @@ type Notice = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 impl AdminServer {
     /// Listens and answers from `host`.
-    pub(crate) async fn start(at: ListenAt, host: Arc<Host>) -> Result<Self, AdminError> {
-        Self::bounded(at, host, Bounds::default()).await
+    pub(crate) async fn start(settings: AdminSettings, host: Arc<Host>) -> Result<Self, AdminError> {
+        Self::bounded(settings, host, Bounds::default()).await
     }
 
-    async fn bounded(at: ListenAt, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
+    async fn bounded(settings: AdminSettings, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
+        let AdminSettings { at, socket, token } = settings;
+        if let (None, ListenAt::Address(address) | ListenAt::Shared(address)) = (&token, &at) {
+            refuse_public(*address)?;
+        }
         let listener = at.listen()?;
         let address = listener.local_addr().map_err(AdminError::Address)?;
+        if token.is_none() {
+            refuse_public(address)?;
+        }
         let state = Arc::new(AdminState {
             host,
+            access: Access::new(token),
             deployed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            drain: Notify::new(),
             notice: OnceLock::new(),
         });
-        tokio::spawn(accept(listener, state.clone(), bounds));
-        Ok(Self { address, state })
+        let socket = open_socket(socket, &state, bounds)?;
+        tokio::spawn(accept_tcp(listener, state.clone(), bounds));
+        Ok(Self { address, socket, state })
     }
 
     /// The address in use.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The unix socket, if there is one just now.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        self.socket.path()
     }
 
     /// All manifests have been dealt with.
@@ -114,100 +129,89 @@ impl AdminServer {
     pub(crate) fn set_draining(&self) {
         self.state.draining.store(true, Ordering::Relaxed);
     }
+
+    /// Returns when an operator has asked the host to stop.
+    pub(crate) async fn told_to_drain(&self) {
+        self.state.drain.notified().await;
+    }
 }
 
-async fn accept(listener: TcpListener, state: Arc<AdminState>, bounds: Bounds) {
-    let mut logged: Option<Instant> = None;
-    let places = Arc::new(Semaphore::new(bounds.connections_max));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let state = state.clone();
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(bounds.connection_timeout, serve(stream, state, bounds)).await;
-                    drop(place);
-                });
+/// Who is reached from other machines must know who asks.
+fn refuse_public(address: SocketAddr) -> Result<(), AdminError> {
+    if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(AdminError::Public { address }) }
+}
+
+/// Listens at the unix socket. That of the flag must be had; one by default is waited for while another host has it, and
+/// done without where it cannot be made.
+fn open_socket(place: SocketPlace, state: &Arc<AdminState>, bounds: Bounds) -> Result<OpenSocket, AdminError> {
+    let open = OpenSocket::default();
+    let places = match place {
+        SocketPlace::At(path) => {
+            open.accept(TakenSocket::take(&path, false)?, state, bounds);
+            return Ok(open);
+        }
+        SocketPlace::Default(places) => places,
+    };
+    match first_of(&places) {
+        Ok(taken) => open.accept(taken, state, bounds),
+        Err(error @ SocketError::Taken { .. }) => {
+            tracing::info!(
+                "{error}: `roadstead get` and the like reach that one, and this host when that is gone; give this one \
+                 an --admin-socket of its own"
+            );
+            tokio::spawn(wait_for_socket(places, open.clone(), state.clone(), bounds));
+        }
+        Err(error) => {
+            let error = roadstead_runtime::error_text(&error);
+            tracing::info!("there is no admin socket for `roadstead get` and the like (--admin-socket): {error}");
+        }
+    }
+    Ok(open)
+}
+
+/// Tries until the socket is this host's, or the host is gone.
+async fn wait_for_socket(places: Vec<PathBuf>, open: OpenSocket, state: Arc<AdminState>, bounds: Bounds) {
+    while Arc::strong_count(&open.0) > 1 {
+        tokio::time::sleep(SOCKET_EVERY).await;
+        match first_of(&places) {
+            Ok(taken) => {
+                tracing::info!(path = %taken.0.path().display(), "the admin socket is this host's now");
+                return open.accept(taken, &state, bounds);
             }
-            Err(error) => {
-                if logged.is_none_or(|logged| logged.elapsed() >= ACCEPT_LOG_EVERY) {
-                    logged = Some(Instant::now());
-                    tracing::warn!(%error, "the admin listener cannot accept connections");
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            Err(SocketError::Taken { .. }) => {}
+            Err(_) => return,
         }
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<AdminState>, bounds: Bounds) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(answer(&state, request.method(), request.uri().path())) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "an admin connection ended");
+/// The socket, if it is this host's; its last copy removes it.
+#[derive(Clone, Default)]
+struct OpenSocket(Arc<Mutex<Option<TakenSocket>>>);
+
+impl OpenSocket {
+    fn accept(&self, (taken, listener): (TakenSocket, UnixListener), state: &Arc<AdminState>, bounds: Bounds) {
+        tokio::spawn(accept_unix(listener, state.clone(), bounds));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.as_ref().map(|taken| taken.path().to_owned())
     }
 }
 
-fn answer(state: &AdminState, method: &Method, path: &str) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+/// The first of `places` that can be had.
+fn first_of(places: &[PathBuf]) -> Result<(TakenSocket, UnixListener), SocketError> {
+    let mut failure = SocketError::Nowhere;
+    for path in places {
+        match TakenSocket::take(path, true) {
+            Ok(taken) => return Ok(taken),
+            // A place further down would be found by nobody: who asks finds the host that has this one.
+            Err(error @ SocketError::Taken { .. }) => return Err(error),
+            Err(error) => failure = error,
+        }
     }
-    match path {
-        "/healthz" => text(StatusCode::OK, "alive\n"),
-        "/readyz" => ready(state),
-        "/metrics" => metrics(state),
-        "/status" => status(state),
-        _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz, /readyz or /status\n"),
-    }
-}
-
-fn ready(state: &AdminState) -> Response<Full<Bytes>> {
-    let mut reasons = state.host.not_ready();
-    if state.draining.load(Ordering::Relaxed) {
-        reasons.push("the host is stopping".into());
-    }
-    if !state.deployed.load(Ordering::Relaxed) {
-        reasons.push("workloads are being started".into());
-    }
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if reasons.is_empty() {
-        reasons.push("ready".into());
-    }
-    reasons.extend(state.notice.get().and_then(|notice| notice()).map(str::to_owned));
-    text(status, reasons.join("\n") + "\n")
-}
-
-fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
-    match state.host.metrics().text() {
-        Ok(body) => respond(StatusCode::OK, roadstead_metrics::CONTENT_TYPE, body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
-}
-
-fn status(state: &AdminState) -> Response<Full<Bytes>> {
-    match serde_json::to_vec_pretty(&state.host.status()) {
-        Ok(body) => respond(StatusCode::OK, "application/json", body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
-}
-
-fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", body.into().into_bytes())
-}
-
-fn respond(status: StatusCode, content_type: &str, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    if let Ok(value) = header::HeaderValue::from_str(content_type) {
-        response.headers_mut().insert(header::CONTENT_TYPE, value);
-    }
-    response
+    Err(failure)
 }
 
 #[cfg(test)]
@@ -215,19 +219,25 @@ mod tests {
     use roadstead_runtime::host::HostBuilder;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         time::timeout,
     };
 
-    use super::*;
+    use super::{listening::CONNECTIONS_MAX, *};
 
     /// Longest wait for what must happen.
     const PATIENCE: Duration = Duration::from_secs(20);
     /// A bound that the test at hand is not about.
     const LONG: Duration = Duration::from_secs(600);
 
+    fn settings(address: &str, token: Option<AdminToken>) -> AdminSettings {
+        let at = ListenAt::Address(address.parse().unwrap());
+        AdminSettings { at, socket: SocketPlace::Default(Vec::new()), token }
+    }
+
     async fn start(bounds: Bounds) -> AdminServer {
         let host = HostBuilder::new().start().await.unwrap();
-        AdminServer::bounded(ListenAt::Address("127.0.0.1:0".parse().unwrap()), host, bounds).await.unwrap()
+        AdminServer::bounded(settings("127.0.0.1:0", None), host, bounds).await.unwrap()
     }
 
     async fn connect(server: &AdminServer) -> TcpStream {
@@ -265,6 +275,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_address_that_others_reach_needs_a_token() {
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let host = HostBuilder::new().start().await.unwrap();
+            let error = AdminServer::start(settings(address, None), host).await.err().unwrap().to_string();
+            assert!(error.contains("--admin-token-file") && error.contains("--admin-addr 127.0.0.1:0"), "{error}");
+        }
+        let given = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let passed = AdminSettings { at: ListenAt::Given(given), ..settings("127.0.0.1:0", None) };
+        let host = HostBuilder::new().start().await.unwrap();
+        assert!(matches!(AdminServer::start(passed, host.clone()).await, Err(AdminError::Public { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "0123456789abcdef\n").unwrap();
+        let token = AdminToken::read(&file).unwrap();
+        AdminServer::start(settings("0.0.0.0:0", Some(token)), host).await.unwrap();
+    }
+
+    /// `listening::HEAD_BYTES_MAX` and `routes::BODY_BYTES_MAX`.
+    #[tokio::test]
+    async fn a_request_has_so_much_of_a_head_and_of_a_body() {
+        let (head_max, body_max) = (listening::HEAD_BYTES_MAX, routes::BODY_BYTES_MAX);
+        let server = start(Bounds::default()).await;
+        let with = |head: usize, body: usize| {
+            format!(
+                "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {}\r\ncontent-length: {body}\r\n\r\n{}",
+                "x".repeat(head),
+                "x".repeat(body)
+            )
+        };
+        for (head, body, status) in
+            [(0, body_max, "200"), (0, body_max + 1, "413"), (head_max / 2, 0, "200"), (head_max + 1, 0, "431")]
+        {
+            let mut stream = connect(&server).await;
+            let _ = stream.write_all(with(head, body).as_bytes()).await;
+            let mut read = [0; 12];
+            timeout(PATIENCE, stream.read_exact(&mut read)).await.expect("no answer").unwrap();
+            assert_eq!(String::from_utf8_lossy(&read), format!("HTTP/1.1 {status}"), "{head} {body}");
+        }
+    }
+
+    /// `listening::CONNECTIONS_MAX`.
+    #[tokio::test]
     async fn so_many_connections_are_served_and_the_next_waits_for_one_of_them() {
         let server = start(Bounds { header_timeout: LONG, ..Bounds::default() }).await;
         let mut served = Vec::new();
@@ -281,7 +333,7 @@ mod tests {
         answered(&mut next).await;
     }
 
-    /// `admin::HEADER_TIMEOUT`, shortened.
+    /// `listening::HEADER_TIMEOUT`, shortened.
     #[tokio::test]
     async fn a_head_that_does_not_come_ends_the_connection() {
         let bounds =
@@ -295,7 +347,7 @@ mod tests {
         ask(&mut connect(&server).await).await;
     }
 
-    /// `admin::CONNECTION_TIMEOUT`, shortened.
+    /// `listening::CONNECTION_TIMEOUT`, shortened.
     #[tokio::test]
     async fn a_connection_is_kept_for_so_long_and_no_longer() {
         let bounds =

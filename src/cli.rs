@@ -1,5 +1,7 @@
 //! The command line: one file a command. The only place that reads arguments and the environment.
 
+mod access_log;
+mod admin;
 mod compile;
 mod compile_child;
 mod component_cache;
@@ -12,6 +14,7 @@ mod limits;
 mod log;
 mod manifests;
 mod messaging;
+mod metrics;
 mod output;
 mod postgres;
 mod process;
@@ -69,6 +72,8 @@ enum Command {
     Inspect(Box<images::InspectArguments>),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
+    /// Print the catalogue of metrics: names, labels and what they mean.
+    Metrics(metrics::MetricsArguments),
     /// List the GPUs of this machine that components can be given.
     Gpu(gpu::ListArguments),
     #[command(name = gpu::CHILD, hide = true)]
@@ -90,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::CompileChild(arguments) => compile_child::main(&arguments),
         Command::Gpu(arguments) => gpu::list(&arguments),
         Command::GpuChild(arguments) => gpu::child(&arguments),
+        Command::Metrics(arguments) => metrics::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),
     }
 }

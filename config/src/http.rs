@@ -273,6 +273,17 @@ impl PathMatch {
     pub fn everything() -> Self {
         Self { path: RoutePath("/".into()), kind: PathMatchKind::Prefix }
     }
+
+    /// Whether it is a match for `path`, which is canonical.
+    pub fn matches(&self, path: &str) -> bool {
+        match self.kind {
+            PathMatchKind::Exact => self.path.as_str() == path,
+            PathMatchKind::Prefix => {
+                let rest = path.strip_prefix(self.path.as_str().trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
 }
 
 impl fmt::Display for PathMatch {
@@ -288,6 +299,23 @@ impl fmt::Display for PathMatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_matched_whole_or_by_its_first_segments() {
+        let matches = |kind, listed: &str, path: &str| PathMatch { path: listed.parse().unwrap(), kind }.matches(path);
+        for (listed, path, exact, prefix) in [
+            ("/", "/", true, true),
+            ("/", "/a/b", false, true),
+            ("/foo", "/foo", true, true),
+            ("/foo", "/foo/x", false, true),
+            ("/foo", "/foobar", false, false),
+            ("/foo/", "/foo", false, true),
+            ("/foo", "/", false, false),
+        ] {
+            let found = (matches(PathMatchKind::Exact, listed, path), matches(PathMatchKind::Prefix, listed, path));
+            assert_eq!(found, (exact, prefix), "{listed} and {path}");
+        }
+    }
 
     #[test]
     fn hosts_are_brought_to_one_form() {

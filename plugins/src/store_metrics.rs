@@ -1,7 +1,11 @@
 //! The stores' metrics: calls, how they ended and how long they took, by interface, backend and operation; and a span of
 //! each call with the same words. All of them are words of this program; nothing that a guest names is among them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use roadstead_metrics::{
     CounterBy, CountersBy, Error, Histogram, Histograms, Metrics, Slots,
@@ -18,8 +22,14 @@ pub(crate) trait Outcome {
 }
 
 /// Those of one interface.
-#[derive(Clone)]
 pub(crate) struct StoreMetrics {
+    families: Families,
+    /// They go on when the last workload that used them is gone.
+    backends: Mutex<BTreeMap<&'static str, BackendMetrics>>,
+}
+
+#[derive(Clone)]
+struct Families {
     interface: &'static str,
     calls: CountersBy<3>,
     seconds: Histograms<3>,
@@ -28,7 +38,7 @@ pub(crate) struct StoreMetrics {
 /// Those of one backend of the interface.
 #[derive(Clone)]
 pub(crate) struct BackendMetrics {
-    all: StoreMetrics,
+    all: Families,
     backend: &'static str,
     operations: Arc<Slots<OperationMetrics>>,
 }
@@ -43,11 +53,16 @@ impl StoreMetrics {
     /// Of `interface`, shown. Several interfaces have a part of the same metrics each.
     pub(crate) fn show(interface: &'static str, metrics: &Metrics) -> Result<Self, Error> {
         let (calls, seconds) = (metrics.counters_by(&STORE_CALLS)?, metrics.histograms(&STORE_SECONDS)?);
-        Ok(Self { interface, calls, seconds })
+        Ok(Self { families: Families { interface, calls, seconds }, backends: Mutex::default() })
     }
 
     pub(crate) fn of(&self, backend: &'static str) -> BackendMetrics {
-        BackendMetrics { all: self.clone(), backend, operations: Arc::new(Slots::new(&STORE_OPERATIONS)) }
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            let (all, operations) = (self.families.clone(), Arc::new(Slots::new(&STORE_OPERATIONS)));
+            BackendMetrics { all, backend, operations }
+        };
+        backends.entry(backend).or_insert_with(made).clone()
     }
 }
 

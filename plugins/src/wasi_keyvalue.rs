@@ -138,8 +138,9 @@ impl HostPlugin for KeyValue {
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
         let _ = self.limits.set(context.limits.clone());
-        let metrics = StoreMetrics::show(PACKAGE, &context.metrics)
-            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
+        let unshown = |error| PluginError::backend("the metrics cannot be registered", error);
+        let metrics = StoreMetrics::show(PACKAGE, &context.metrics).map_err(unshown)?;
+        self.backends.iter().try_for_each(|backend| backend.show(&context.metrics)).map_err(unshown)?;
         let _ = self.metrics.set(metrics);
         Ok(())
     }

@@ -18,10 +18,10 @@ use pingora_core::{
 };
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
 use roadstead_config::{Limits, TrustedProxies};
-use roadstead_runtime::Call;
+use roadstead_runtime::{Call, Dispatch};
 
 use crate::{
-    admit::Admission,
+    admit::{Admission, Entry},
     clock,
     facts::ConnectionFacts,
     io::Connection,
@@ -29,7 +29,7 @@ use crate::{
     metrics::Metrics,
     resources::{Memory, Pressure},
     respond::{Answer, Refusal, wants_problem},
-    route::DynamicRouter,
+    route::{DynamicRouter, Route},
 };
 use exchange::{Exchange, Failure};
 use origin::Origin;
@@ -113,19 +113,18 @@ impl Ingress {
         {
             return Err(Refusal::Misdirected.into());
         }
-        let route = self.router.find(&received.host, received.uri.path()).ok_or(Refusal::NoRoute)?;
+        let routing = record.step("route");
+        let route = self.router.find(&received.host, received.uri.path());
+        let route = route.ok_or(Refusal::NoRoute).map_err(|refusal| routing.refused(refusal))?;
         record.route(route.clone());
         let body_bytes_max = route.body_bytes_max.unwrap_or(self.limits.body_bytes_max);
-        if received.length.is_some_and(|length| length > body_bytes_max) {
-            return Err(Refusal::BodyTooLarge.into());
-        }
-        if self.memory.pressure() > Pressure::None {
-            return Err(Refusal::MemoryPressure.into());
-        }
-        let target = route.target.clone().ok_or(Refusal::NoReplica)?;
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
         let call = Call { deadline: clock::after(record.started(), timeout), trace: received.trace.clone() };
-        let entry = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
+        let admission = record.step("admit");
+        let (target, entry) = match self.admit(&route, received.length, body_bytes_max) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Err(admission.refused(refusal).into()),
+        };
         if received.expects_continue && !session.is_body_empty() {
             // pingora takes the response that precedes the body for the last of the connection.
             let keepalive = session.get_keepalive();
@@ -133,7 +132,25 @@ impl Ingress {
             session.set_keepalive(keepalive);
         }
         let exchange = Exchange::new(session, &self.limits, body_bytes_max, &self.lifecycle, call.deadline);
-        exchange.run(entry, &*target, received, call, record).await
+        exchange.run((entry, admission), &*target, received, call, record).await
+    }
+
+    /// Whether a request may go on to its workload, and to which, now or when its turn comes.
+    fn admit<'r>(
+        &self,
+        route: &'r Route,
+        length: Option<u64>,
+        body_bytes_max: u64,
+    ) -> Result<(Arc<dyn Dispatch>, Option<Entry<'r>>), Refusal> {
+        if length.is_some_and(|length| length > body_bytes_max) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        if self.memory.pressure() > Pressure::None {
+            return Err(Refusal::MemoryPressure);
+        }
+        let target = route.target.clone().ok_or(Refusal::NoReplica)?;
+        let entry = route.admission.as_ref().map(Admission::enter).transpose().map_err(Refusal::OverLimit)?;
+        Ok((target, entry))
     }
 
     /// Tells an HTTP/1 client of a draining host that this response is the connection's last.

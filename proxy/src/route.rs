@@ -15,7 +15,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use roadstead_config::{HostName, HostPattern, Namespace, PathMatch, PathMatchKind, manifest::RequestLimits};
+use roadstead_config::{
+    HostName, HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath, manifest::RequestLimits,
+};
 use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
 
 use crate::{
@@ -103,9 +105,20 @@ pub(crate) struct Route {
     pub(crate) body_bytes_max: Option<u64>,
     /// `None` where neither the trigger nor its tenant has limits of requests.
     pub(crate) admission: Option<Admission>,
+    /// The paths that the trigger lists.
+    paths: Vec<PathMatch>,
     /// `None` while no replica runs.
     pub(crate) target: Option<Arc<dyn Dispatch>>,
     pub(crate) metrics: TriggerMetrics,
+}
+
+impl Route {
+    /// The listed path that a canonical path is answered by.
+    pub(crate) fn pattern(&self, path: &str) -> Option<&RoutePath> {
+        let answers = |listed: &&PathMatch| listed.matches(path);
+        let exact_first = |listed: &&PathMatch| (listed.kind == PathMatchKind::Exact, listed.path.as_str().len());
+        self.paths.iter().filter(answers).max_by_key(exact_first).map(|listed| &listed.path)
+    }
 }
 
 impl DynamicRouter {
@@ -167,6 +180,7 @@ impl DynamicRouter {
             timeout,
             body_bytes_max,
             admission,
+            paths: paths.clone(),
             target,
         });
         if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {

@@ -40,17 +40,32 @@ pub struct TraceContext {
     flags: u8,
     /// `tracestate` of the caller, handed on unread.
     state: Option<Arc<str>>,
+    /// `baggage` of the caller, handed on unread.
+    baggage: Option<Arc<str>>,
 }
 
 /// Longest `tracestate` that is handed on, in bytes (the recommendation's own minimum).
 const STATE_BYTES_MAX: usize = 512;
+/// Longest `baggage` that is handed on, in bytes (W3C Baggage, section 3.3.2: what has to be handed on at least).
+pub const BAGGAGE_BYTES_MAX: usize = 8_192;
 /// The flag of a trace whose spans are kept.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
     /// A new trace, sampled where this host samples it.
     pub fn generate() -> Self {
-        Self { trace_id: random_u128(), span_id: random_u64(), flags: u8::from(spans::samples()), state: None }
+        let flags = u8::from(spans::samples());
+        Self { trace_id: random_u128(), span_id: random_u64(), flags, state: None, baggage: None }
+    }
+
+    /// The same with the caller's `baggage`; without it where it is too long, or no text that a header may have.
+    #[must_use]
+    pub fn with_baggage(mut self, baggage: Option<&str>) -> Self {
+        let fit = |text: &&str| {
+            (1..=BAGGAGE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        self.baggage = baggage.filter(fit).map(Into::into);
+        self
     }
 
     /// The trace as somebody else began it, sampled where there is room for that here.
@@ -87,7 +102,7 @@ impl TraceContext {
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
         let state = state.filter(|s| s.len() <= STATE_BYTES_MAX && s.is_ascii()).map(Into::into);
-        Some(Self { trace_id, span_id, flags, state })
+        Some(Self { trace_id, span_id, flags, state, baggage: None })
     }
 
     /// The same trace, one span further in.
@@ -103,6 +118,11 @@ impl TraceContext {
     /// `tracestate` of the caller, if it sent one.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
+    }
+
+    /// `baggage` of the caller, if it sent one (W3C Baggage).
+    pub fn baggage(&self) -> Option<&str> {
+        self.baggage.as_deref()
     }
 }
 
@@ -179,5 +199,18 @@ mod tests {
             TraceContext::parse(trace, Some(&state)).unwrap().state().is_some()
         };
         assert!(kept(STATE_BYTES_MAX) && !kept(STATE_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn baggage_goes_on_as_it_came_or_not_at_all() {
+        let kept = |text: &str| {
+            let trace = TraceContext::generate().with_baggage(Some(text)).child();
+            trace.baggage().map(str::to_owned)
+        };
+        assert_eq!(kept("plan=gold, region=sg;ttl=1"), Some("plan=gold, region=sg;ttl=1".to_owned()));
+        assert_eq!(kept(&"b".repeat(BAGGAGE_BYTES_MAX)).map(|text| text.len()), Some(BAGGAGE_BYTES_MAX));
+        for bad in ["", "a=b\r\nx: y", "a=\u{e9}", "a=\0", &"b".repeat(BAGGAGE_BYTES_MAX + 1)] {
+            assert_eq!(kept(bad), None, "{bad:?}");
+        }
     }
 }

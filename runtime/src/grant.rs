@@ -16,7 +16,7 @@ const BASE_HTTP: [&str; 2] = ["types", "outgoing-handler"];
 /// The interface through which a trigger calls a component.
 pub(crate) const INCOMING_HANDLER: &str = "incoming-handler";
 /// The version of WASI that the base serves.
-const WASI_VERSION: &str = "0.2.12";
+pub(crate) const WASI_VERSION: &str = "0.2.12";
 
 /// What the host serves without a plugin.
 pub(crate) fn base_offers() -> Vec<InterfaceOffer> {

@@ -25,6 +25,7 @@ mod lanes;
 mod limiter;
 mod link;
 mod metrics;
+mod outgoing_handler;
 mod plan;
 pub mod plugin;
 mod pool;
@@ -40,7 +41,7 @@ pub mod washlet;
 mod workload;
 
 pub use backend::BackendHealth;
-pub use call::{Call, TraceContext, TraceId};
+pub use call::{BAGGAGE_BYTES_MAX, Call, TraceContext, TraceId};
 pub use component::{ComponentHandle, GuestFuture, PoolStatus};
 pub use dispatch::{
     BindError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, RequestBodyError, ResponseBody,

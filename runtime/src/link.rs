@@ -11,9 +11,12 @@ use wasmtime::{
     Engine,
     component::{Component, InstancePre, Linker},
 };
-use wasmtime_wasi_http::p2::{add_only_http_to_linker_async, bindings::ProxyPre};
+use wasmtime_wasi_http::{
+    WasiHttp, WasiHttpView,
+    p2::bindings::{LinkOptions, ProxyPre, http::types},
+};
 
-use crate::{InstanceState, engine::slots_of, grant::PluginImports, http_call, plugin::HostPlugin};
+use crate::{InstanceState, engine::slots_of, grant::PluginImports, http_call, outgoing_handler, plugin::HostPlugin};
 
 /// A component that can be instantiated.
 pub(crate) struct LinkedComponent {
@@ -57,7 +60,8 @@ impl ComponentLinker {
     pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
         let mut base = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut base)?;
-        add_only_http_to_linker_async(&mut base)?;
+        types::add_to_linker::<_, WasiHttp>(&mut base, &LinkOptions::default().into(), InstanceState::http)?;
+        outgoing_handler::add_to_linker(&mut base)?;
         Ok(Self { base, linked: Mutex::default() })
     }
 

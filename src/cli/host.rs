@@ -22,6 +22,7 @@ use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
+    admin::AdminArguments,
     component_cache::{HostCacheArguments, compiler},
     egress::EgressArguments,
     fail,
@@ -38,7 +39,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer};
+use crate::admin::{AdminError, AdminServer, access::TokenError};
 use flags::{AddressArguments, DataArguments, SchedulerArguments};
 
 /// Flags of `roadstead host`.
@@ -74,6 +75,8 @@ pub(super) struct HostArguments {
     #[command(flatten)]
     addresses: AddressArguments,
     #[command(flatten)]
+    admin: AdminArguments,
+    #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
     proxies: ProxyArguments,
@@ -94,6 +97,8 @@ pub(super) struct HostArguments {
     limits: LimitArguments,
     #[command(flatten)]
     log: log::LogArguments,
+    #[command(flatten)]
+    access_log: log::AccessLogArguments,
     #[command(flatten)]
     telemetry: TelemetryArguments,
 }
@@ -117,6 +122,8 @@ enum HostError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error(transparent)]
+    AdminToken(#[from] TokenError),
+    #[error(transparent)]
     Admin(#[from] AdminError),
     #[error("the plugins cannot be put together")]
     Plugins(#[source] BuildError),
@@ -132,9 +139,11 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
-        return fail(&error);
-    }
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     match arguments.tls_files() {
         Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
         Err(error) => usage(&error),
@@ -176,7 +185,10 @@ async fn serve(
     }
     process::tell_service_manager(NotifyState::Ready);
 
-    signals.told_to_stop().await;
+    tokio::select! {
+        _ = signals.told_to_stop() => {}
+        () = admin.told_to_drain() => {}
+    }
     let limit = Duration::from_millis(cluster.host().limits().drain_timeout_ms);
     tracing::info!(timeout_ms = limit.as_millis(), "stopping: no more commands, requests under way may finish");
     process::tell_service_manager(NotifyState::Stopping);
@@ -197,6 +209,7 @@ async fn start(
     tls_files: Option<TlsFiles>,
     outbox: Option<Outbox>,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
+    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into())?;
     let http = ingress(&arguments, tls_files).await?;
     let limits = arguments.limits();
     let gpu = arguments.gpu.plugin(&limits).await?;
@@ -237,7 +250,7 @@ async fn start(
         builder = builder.with_http_handler(Arc::new(http));
     }
     let cluster = run_cluster_host(builder.build()?).await?;
-    let admin = AdminServer::start(arguments.addresses.admin_addr.into(), cluster.host().clone()).await?;
+    let admin = AdminServer::start(admin, cluster.host().clone()).await?;
     admin.set_notice(cluster.scheduler_lost());
     // What the scheduler sends is no part of the start.
     admin.set_deployed();
@@ -246,6 +259,7 @@ async fn start(
         http = cluster.host().http_address().map(tracing::field::display),
         https = cluster.host().https_address().map(tracing::field::display),
         admin = %admin.address(),
+        admin_socket = admin.socket().map(tracing::field::debug),
         "ready"
     );
     Ok((cluster, admin))

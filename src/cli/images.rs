@@ -186,9 +186,10 @@ pub(super) fn inspect(arguments: &InspectArguments) -> ExitCode {
 
 /// Does something with a store, and says how it ended.
 fn ended(common: &Common, work: impl AsyncFnOnce(ArtifactStore) -> Result<(), ImageCommandError>) -> ExitCode {
-    if let Err(error) = log::start(&common.log, None) {
-        return fail(&error);
-    }
+    let _log = match log::start(&common.log, None, None) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     let limits = common.limits.apply(Limits::default());
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ImageCommandError::Runtime).and_then(

@@ -1,14 +1,24 @@
 //! The host's log: for people on a terminal, or a JSON object a line for machines. Written to standard error.
 
-use std::io::IsTerminal;
+use std::{fmt::Write as _, io::IsTerminal};
 
 use clap::{Args, ValueEnum};
 use roadstead_runtime::SPAN_TARGET;
 use roadstead_telemetry::Spans;
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    filter::filter_fn,
+    fmt::{
+        self,
+        format::{Format, Json, JsonFields},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
 };
+
+use super::access_log::{self, AccessLog, AccessLogError, Destination};
 
 /// What is left out by default: the inner life of libraries.
 const QUIET_LIBRARIES: [&str; 10] = [
@@ -31,6 +41,8 @@ const QUIET_LIBRARIES: [&str; 10] = [
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
+    /// `text` where standard error is a terminal, else `json`.
+    Auto,
     /// For people; coloured on a terminal.
     Text,
     /// One JSON object a line.
@@ -41,48 +53,92 @@ pub(super) enum LogFormat {
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
     /// Form of log lines.
-    #[arg(long, value_enum, default_value = "text", env = "ROADSTEAD_LOG_FORMAT")]
+    #[arg(long, value_enum, default_value = "auto", env = "ROADSTEAD_LOG_FORMAT")]
     log_format: LogFormat,
     /// Least level of log lines (error, warn, info, debug, trace), or a filter such as info,roadstead::guest=debug.
     #[arg(long, default_value = "info", env = "ROADSTEAD_LOG")]
     log_level: String,
 }
 
+/// The flag of the access log, for commands that serve requests.
+#[derive(Debug, Args)]
+pub(super) struct AccessLogArguments {
+    /// Where a line for each request goes: log (with the others, as --log-level has it), off, or a file, which gets a JSON
+    /// object a line and may be moved away by what rotates logs.
+    #[arg(long, value_name = "log|off|FILE", default_value = "log", env = "ROADSTEAD_ACCESS_LOG")]
+    access_log: Destination,
+}
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-#[error("--log-level {given:?} is no level and no filter; write for example info, or info,roadstead::guest=debug")]
-pub(super) struct LogLevelError {
-    given: String,
-    #[source]
-    source: tracing_subscriber::filter::ParseError,
+pub(super) enum LogError {
+    #[error("--log-level {given:?} is no level and no filter; write for example info, or info,roadstead::guest=debug")]
+    Level {
+        given: String,
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+}
+
+/// What has to be kept as long as lines are to be written.
+#[must_use]
+pub(super) struct Log {
+    access: Option<AccessLog>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let Some(access) = &self.access else { return };
+        access.finish();
+        match access.dropped() {
+            0 => {}
+            lines => tracing::warn!(lines, "the access log has gaps: its disk could not take every line in time"),
+        }
+    }
 }
 
 /// Starts the log of the process, and with `spans` the way from a call's spans to them.
-pub(super) fn start(arguments: &LogArguments, spans: Option<&Spans>) -> Result<(), LogLevelError> {
-    let directives = format!("{},{}", QUIET_LIBRARIES.join(","), arguments.log_level);
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|source| LogLevelError { given: arguments.log_level.clone(), source })?;
-    match spans {
-        None => tracing_subscriber::registry().with(lines(arguments.log_format).with_filter(filter)).init(),
-        Some(spans) => {
-            let of_calls = filter_fn(|metadata| metadata.target() == SPAN_TARGET);
-            let registry = tracing_subscriber::registry().with(spans.layer().with_filter(of_calls));
-            registry.with(lines(arguments.log_format).with_filter(filter)).init();
-        }
+pub(super) fn start(
+    arguments: &LogArguments,
+    access: Option<&AccessLogArguments>,
+    spans: Option<&Spans>,
+) -> Result<Log, LogError> {
+    let destination = access.map_or(&Destination::Log, |access| &access.access_log);
+    let mut directives = format!("{},{}", QUIET_LIBRARIES.join(","), arguments.log_level);
+    if *destination != Destination::Log {
+        // Of two for one target the last counts.
+        let _ = write!(directives, ",{}=off", access_log::TARGET);
     }
-    Ok(())
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|source| LogError::Level { given: arguments.log_level.clone(), source })?;
+    let access = match destination {
+        Destination::File(path) => Some(AccessLog::open(path)?),
+        Destination::Log | Destination::Off => None,
+    };
+    let spans = spans.map(|spans| spans.layer().with_filter(filter_fn(|metadata| metadata.target() == SPAN_TARGET)));
+    let of_access = filter_fn(|metadata| metadata.target() == access_log::TARGET);
+    let requests = access.clone().map(|file| json().with_writer(file).with_filter(of_access));
+    let registry = tracing_subscriber::registry().with(spans).with(requests);
+    registry.with(lines(arguments.log_format).with_filter(filter)).init();
+    Ok(Log { access })
 }
 
 /// What writes the lines.
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    let on_terminal = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => {
-            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        LogFormat::Auto if !on_terminal => json().with_writer(std::io::stderr).boxed(),
+        LogFormat::Auto | LogFormat::Text => {
+            let ansi = on_terminal && std::env::var_os("NO_COLOR").is_none();
             fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).boxed()
         }
-        LogFormat::Json => {
-            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-            layer.with_writer(std::io::stderr).boxed()
-        }
+        LogFormat::Json => json().with_writer(std::io::stderr).boxed(),
     }
+}
+
+/// One JSON object a line.
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> fmt::Layer<S, JsonFields, Format<Json>> {
+    fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false)
 }

@@ -19,6 +19,7 @@ use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
+    admin::AdminArguments,
     component_cache::{HostCacheArguments, compiler},
     egress::EgressArguments,
     fail,
@@ -36,7 +37,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer};
+use crate::admin::{AdminError, AdminServer, AdminSettings, access::TokenError};
 use deployment::Deployment;
 
 /// Flags of `roadstead run`.
@@ -63,6 +64,8 @@ pub(super) struct RunArguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     sockets: SocketArguments,
+    #[command(flatten)]
+    admin: AdminArguments,
     #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
@@ -97,6 +100,8 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     log: log::LogArguments,
     #[command(flatten)]
+    access_log: log::AccessLogArguments,
+    #[command(flatten)]
     telemetry: TelemetryArguments,
 }
 
@@ -116,6 +121,8 @@ enum RunError {
     Handler(#[from] HandlerError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error("the plugins cannot be put together")]
@@ -146,9 +153,11 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
-    if let Err(error) = log::start(&arguments.log, telemetry.as_ref().map(Telemetry::spans)) {
-        return fail(&error);
-    }
+    let spans = telemetry.as_ref().map(Telemetry::spans);
+    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     let orders = match read(arguments) {
         Ok(orders) => orders,
         Err(code) => return code,
@@ -194,7 +203,10 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
     }
     process::tell_service_manager(NotifyState::Ready);
 
-    signals.told_to_stop().await;
+    tokio::select! {
+        _ = signals.told_to_stop() => {}
+        () = admin.told_to_drain() => {}
+    }
     tracing::info!(timeout_ms = host.limits().drain_timeout_ms, "stopping: requests under way may finish");
     process::tell_service_manager(NotifyState::Stopping);
     admin.set_draining();
@@ -211,9 +223,10 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
 
 async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, AdminServer), RunError> {
     let Orders { arguments, secrets, limits, set, seen, places, tls_files } = orders;
+    // Before anything is made that takes time.
+    let admin: AdminSettings = arguments.admin.settings(places.admin)?;
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
-    let admin_at = places.admin;
     let stores = arguments.stores.plugins(&messaging, &limits).await?;
     let http = Arc::new(ingress(&arguments, places.http, places.https.zip(tls_files)).await?);
     let mut builder = arguments
@@ -241,7 +254,7 @@ async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, Adm
         // After the engine has opened what it reads of this process itself.
         secrets::keep_memory_private();
     }
-    let admin = AdminServer::start(admin_at, host.clone()).await?;
+    let admin = AdminServer::start(admin, host.clone()).await?;
     let mut deployment = Deployment::new(host.clone(), arguments.pull_secrets.clone());
     let outcome = deployment.apply(&set).await;
     // What is not there yet may come: then there is something to wait for.
@@ -259,6 +272,7 @@ async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, Adm
         http = host.http_address().map(tracing::field::display),
         https = host.https_address().map(tracing::field::display),
         admin = %admin.address(),
+        admin_socket = admin.socket().map(tracing::field::debug),
         messages = arguments.messaging.broker(),
         "ready"
     );

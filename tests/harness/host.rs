@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -84,10 +84,15 @@ impl Options {
 /// A command of the program under test.
 pub fn roadstead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
-    command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+    command.env_remove("RUST_BACKTRACE").env_remove("NO_COLOR").env("ROADSTEAD_LOG_FORMAT", "text");
     // Shared by all tests and kept between runs: compiled once, the test components are ready at once.
     command.env("ROADSTEAD_COMPONENT_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/component-cache"));
     command
+}
+
+/// Where a host whose files are in `folder` has its admin socket.
+fn admin_socket(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("admin.sock")
 }
 
 /// The same, with sockets from its standard streams on as a service manager passes them.
@@ -186,6 +191,11 @@ impl Host {
                 command.args([flag, "127.0.0.1:0"]);
             }
         }
+        let socket = admin_socket(&folder);
+        // Who is started by another program may be another user.
+        if options.through.is_empty() && !options.flags.iter().any(|given| given == "--admin-socket") {
+            command.arg("--admin-socket").arg(&socket);
+        }
         command.args(&options.flags);
         // Something to read, for who could.
         let input = folder.path().join("standard-input");
@@ -212,6 +222,8 @@ impl Host {
         });
         let mut command = roadstead();
         command.args(["host", "--log-format", "json", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+        let folder = tempfile::tempdir().unwrap();
+        command.arg("--admin-socket").arg(admin_socket(&folder));
         command.args(&options.flags);
         let mut process = Process::start(command);
         let (id, http, admin) = process.wait_for_line("the host's readiness", |line| {
@@ -220,7 +232,7 @@ impl Host {
             let ready = event["message"] == "ready";
             ready.then(|| Some((field("id")?, field("http")?.parse().ok()?, field("admin")?.parse().ok()?)))?
         });
-        Self { process, http, https: None, admin, fleet_id: id, folder: tempfile::tempdir().unwrap() }
+        Self { process, http, https: None, admin, fleet_id: id, folder }
     }
 
     /// The id by which the scheduler knows a host of a fleet.
@@ -244,6 +256,10 @@ impl Host {
 
     pub async fn admin(&self, path: &str) -> Response {
         Client::new(self.admin, "localhost").get(path).send().await
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
     }
 
     pub async fn status(&self) -> Value {

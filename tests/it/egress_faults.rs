@@ -146,6 +146,14 @@ async fn a_call_has_so_many_requests() {
 }
 
 #[tokio::test]
+async fn what_a_request_took_of_the_host_is_given_back() {
+    let upstream = Upstream::plain().await;
+    let host = Host::start_with(&gateway("a", &[&upstream]), options().flag("--limit", "table_entries_max=40"));
+    let path = out("/out-one-by-one", "http", &upstream, "/hello&count=200");
+    assert_eq!(host.client("a.test").get(&path).send().await.text(), "failed 0\n");
+}
+
+#[tokio::test]
 async fn an_upstream_proves_who_it_is() {
     let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,9 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
+mod access_log;
 mod admin;
+mod admin_access;
 mod bad_input;
 mod behind_envoy;
 mod blobstore;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt;
 use http::StatusCode;
 use roadstead_telemetry::proto::{metrics::v1::metric::Data, resource::v1::Resource, trace::v1::Span};
 use tokio::net::TcpListener;
@@ -84,8 +85,10 @@ fn value(span: &Span, name: &str) -> String {
 }
 
 /// The spans of a request through a gateway and a worker, each with its parent.
-const PAIR: [(&str, &str); 8] = [
+const PAIR: [(&str, &str); 10] = [
     ("POST gateway", "-"),
+    ("route", "POST gateway"),
+    ("admit", "POST gateway"),
     ("call probe-gateway", "POST gateway"),
     ("start instance", "call probe-gateway"),
     ("send probe.work", "call probe-gateway"),
@@ -119,6 +122,7 @@ async fn one_trace_leads_from_the_ingress_to_a_worker_of_another_host() {
         ("http.request.method", "POST"),
         ("http.response.status_code", "200"),
         ("url.path", "/request"),
+        ("http.route", "/"),
         ("url.scheme", "http"),
         ("server.address", "app.test"),
         ("network.protocol.version", "1.1"),
@@ -150,13 +154,13 @@ async fn what_fails_says_so_in_its_span() {
     let host = Host::start_with(&manifest, collector.tell(Options::default()));
     let failed = host.client("app.test").get("/request?subject=nobody.there").send().await;
     assert_ne!(failed.status, StatusCode::OK);
-    let spans = collector.whole_trace(&trace_of(&host, 1).await, 4).await;
+    let spans = collector.whole_trace(&trace_of(&host, 1).await, 6).await;
     let (send, _) = named(&spans, "send nobody.there");
     assert_eq!((send.status.as_ref().unwrap().code, value(send, "error.type").as_str()), (2, "no-responders"));
 
     let failed = host.client("app.test").get("/trap").send().await;
     assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
-    let spans = collector.whole_trace(&trace_of(&host, 2).await, 3).await;
+    let spans = collector.whole_trace(&trace_of(&host, 2).await, 5).await;
     let (call, _) = named(&spans, "call probe-gateway");
     assert_eq!((call.status.as_ref().unwrap().code, value(call, "error.type").as_str()), (2, "trap"));
     let (first, _) = named(&spans, "GET gateway");
@@ -175,7 +179,7 @@ async fn a_trusted_proxy_decides_over_sampling_and_others_do_not() {
         let answer = client.get("/headers").header("traceparent", &traced(flags)).send().await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     }
-    let spans = collector.whole_trace(TRACE, 3).await;
+    let spans = collector.whole_trace(TRACE, 5).await;
     assert_eq!(tree(&spans)["GET gateway"], "somewhere else");
     assert_eq!(hex::encode(&named(&spans, "GET gateway").0.parent_span_id), PARENT);
 
@@ -184,8 +188,8 @@ async fn a_trusted_proxy_decides_over_sampling_and_others_do_not() {
     host.client("app.test").get("/headers").header("traceparent", &traced("01")).send().await;
     let id = trace_of(&host, 1).await;
     assert_ne!(id, TRACE);
-    collector.whole_trace(&id, 3).await;
-    assert_eq!(collector.trace(TRACE).len(), 3);
+    collector.whole_trace(&id, 5).await;
+    assert_eq!(collector.trace(TRACE).len(), 5);
 }
 
 #[tokio::test]
@@ -217,7 +221,7 @@ async fn a_components_spans_join_the_trace_of_its_call() {
     let outer = client.get("/span").send().await.text();
     let id = trace_of(&host, 1).await;
     assert!(outer.starts_with(&id) && outer.contains(" true "), "{outer}");
-    let spans = collector.whole_trace(&id, 4).await;
+    let spans = collector.whole_trace(&id, 6).await;
     assert_eq!(tree(&spans)["of guest"], "call probe-otel");
     let (span, resource) = named(&spans, "of guest");
     assert_eq!((span.kind, span.events.len(), span.links.len()), (3, 1, 1));
@@ -340,7 +344,7 @@ async fn calls_to_stores_are_spans_that_name_nothing_of_the_guests() {
     let collector = Collector::start().await;
     let stores = Stores::in_memory_with(collector.tell(Options::default()));
     stores.say("/keys/set?bucket=own-bucket&key=own-key", "own-value").await;
-    let spans = collector.whole_trace(&trace_of(&stores.host, 1).await, 4).await;
+    let spans = collector.whole_trace(&trace_of(&stores.host, 1).await, 6).await;
     assert_eq!(tree(&spans)["keyvalue set"], "call probe-store");
     let (set, _) = named(&spans, "keyvalue set");
     assert_eq!(set.kind, 3, "a client's");
@@ -360,7 +364,7 @@ async fn an_upstream_belongs_below_the_span_of_its_request() {
     let answer = host.client("a.test").get(&path).send().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let id = trace_of(&host, 1).await;
-    let spans = collector.whole_trace(&id, 4).await;
+    let spans = collector.whole_trace(&id, 6).await;
     assert_eq!(tree(&spans)["GET"], "call probe-gateway");
     let (sent, _) = named(&spans, "GET");
     assert_eq!(sent.kind, 3, "a client's");
@@ -376,4 +380,46 @@ async fn an_upstream_belongs_below_the_span_of_its_request() {
     let got = upstream.requests().pop().unwrap();
     assert_eq!(got.headers["traceparent"].to_str().unwrap(), format!("00-{id}-{}-01", hex::encode(&sent.span_id)));
     assert!(!format!("{spans:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn what_was_not_let_in_says_where_it_ended() {
+    let collector = Collector::start().await;
+    let manifest = trigger("gateway", "app.test", "probe-gateway").limits("{bodyBytes: 1}");
+    let host = Host::start_with(&manifest.yaml(), collector.tell(Options::default()));
+    let client = host.client("app.test");
+    assert_eq!(client.post("/headers").body("two").send().await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let spans = collector.whole_trace(&trace_of(&host, 1).await, 3).await;
+    assert_eq!(value(&named(&spans, "admit").0, "error.type"), "body-too-large");
+    host.client("nobody.test").get("/").send().await;
+    let spans = collector.whole_trace(&trace_of(&host, 2).await, 2).await;
+    assert_eq!(value(&named(&spans, "route").0, "error.type"), "no-route");
+}
+
+#[tokio::test]
+async fn baggage_of_a_trusted_proxy_travels_on() {
+    const BAGGAGE: &str = "plan=gold,region=sg;ttl=1";
+    let server = NatsServer::start();
+    let upstream = Upstream::plain().await;
+    let manifest = egress::gateway("a", &[&upstream]);
+    let ask = async |options: Options| {
+        let host = Host::start_with(&manifest, options.nats(&server));
+        let client = host.client("a.test");
+        let out = egress::out("/out", "http", &upstream, "/hello");
+        for path in [out.as_str(), "/request?subject=probe.listener"] {
+            client.get(path).header("baggage", "plan=gold").header("baggage", "region=sg;ttl=1").send().await;
+        }
+        upstream.requests().pop().unwrap().headers.get("baggage").map(|found| found.to_str().unwrap().to_owned())
+    };
+    let listener = async_nats::connect(server.url()).await.unwrap();
+    let mut heard = listener.subscribe("probe.listener").await.unwrap();
+    listener.flush().await.unwrap();
+    let mut of_message = async || {
+        let message = heard.next().await.unwrap();
+        message.headers.unwrap().get("baggage").map(|found| found.as_str().to_owned())
+    };
+    assert_eq!(ask(egress::options()).await.as_deref(), Some(BAGGAGE));
+    assert_eq!(of_message().await.as_deref(), Some(BAGGAGE));
+    assert_eq!(ask(Options::default().switch("--allow-host-loopback")).await, None);
+    assert_eq!(of_message().await, None);
 }

@@ -12,6 +12,7 @@ mod http;
 mod ingress;
 mod manifests;
 mod messaging;
+mod observability;
 mod oha;
 mod postgres;
 mod process_stats;
@@ -49,6 +50,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
   cargo xtask bench messaging                 a worker asked over NATS and in the process (about 3 minutes)
   cargo xtask bench capabilities              stores and outgoing HTTP beside native clients (some minutes)
+  cargo xtask bench observability             what metrics, traces and the access log cost (about 3 minutes)
   cargo xtask bench gpu                       the GPU process beside wgpu in one process (about 3 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -64,6 +66,7 @@ enum What {
     Ingress(ingress::Arguments),
     Messaging(messaging::Arguments),
     Capabilities(capabilities::Arguments),
+    Observability(observability::Arguments),
     Gpu(gpu::Arguments),
     Soak(soak::Arguments),
 }
@@ -118,6 +121,7 @@ pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
         What::Ingress(arguments) => ingress::run(&bench, arguments),
         What::Messaging(arguments) => messaging::run(&bench, arguments),
         What::Capabilities(arguments) => capabilities::run(&bench, arguments),
+        What::Observability(arguments) => observability::run(&bench, arguments),
         What::Gpu(arguments) => gpu::run(&bench, arguments),
         What::Soak(arguments) => soak::run(&bench, arguments),
     }

@@ -36,7 +36,7 @@ pub(crate) fn get(address: SocketAddr, host: &str, target: &str, timeout: Durati
 
 /// Whether the host with this admin address is ready: `/readyz` answers 200.
 pub(crate) fn is_ready(admin: SocketAddr, timeout: Duration) -> bool {
-    get(admin, "admin.test", "/readyz", timeout).is_ok_and(|answer| answer.status == 200)
+    get(admin, "localhost", "/readyz", timeout).is_ok_and(|answer| answer.status == 200)
 }
 
 /// Sends these bytes and reads until the server closes. A connection that is cut off after some bytes gives those bytes.

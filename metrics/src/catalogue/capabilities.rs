@@ -26,9 +26,7 @@ pub static STORE_OPERATIONS: [&str; 13] = [
 static INTERFACE: Label = Label { name: "interface", values: Fixed(&["wasi:keyvalue", "wasi:blobstore"]) };
 static BACKEND: Label = Label {
     name: "backend",
-    values: Named(
-        "in-memory, disk, nats or postgres; the word of a backend that a program brings which embeds the host",
-    ),
+    values: Named("memory, disk, nats or postgres; the word of a backend that a program brings which embeds the host"),
 };
 static OPERATION: Label = Label { name: "operation", values: Fixed(&STORE_OPERATIONS) };
 static OF_OPERATION: [&Label; 3] = [&INTERFACE, &BACKEND, &OPERATION];

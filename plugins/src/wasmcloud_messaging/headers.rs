@@ -6,6 +6,7 @@
 //! | `Nats-Service-Error-Code` | 400, 408, 413, 429, 500 or 503 (NATS micro services) |
 //! | `Roadstead-Deadline-Ms` | milliseconds that the sender will still wait |
 //! | `traceparent`, `tracestate` | the trace (W3C Trace Context) |
+//! | `baggage` | what the first sender gave the trace with it (W3C Baggage) |
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -19,6 +20,7 @@ pub(crate) const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 pub(crate) const DEADLINE_MS: &str = "Roadstead-Deadline-Ms";
 pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
+pub(crate) const BAGGAGE: &str = "baggage";
 
 /// Length of the header's value, the same for all.
 const TRACEPARENT_BYTES: usize = 55;
@@ -32,6 +34,9 @@ pub(crate) fn of_call(trace: &TraceContext, waits: Option<Duration>) -> Headers 
     headers.push(TRACEPARENT, traceparent);
     if let Some(state) = trace.state() {
         headers.push(TRACESTATE, state);
+    }
+    if let Some(baggage) = trace.baggage() {
+        headers.push(BAGGAGE, baggage);
     }
     if let Some(waits) = waits {
         headers.push(DEADLINE_MS, waits.as_millis().to_string());
@@ -47,10 +52,12 @@ pub(crate) fn call_of(headers: &Headers, arrived: Instant, limit: Duration) -> (
     call.deadline = arrived + waits.map_or(limit, |waits| waits.min(limit));
     let trace =
         headers.first(TRACEPARENT).and_then(|traceparent| TraceContext::parse(traceparent, headers.first(TRACESTATE)));
-    let parent = trace.map(TraceContext::admitted);
-    if let Some(parent) = &parent {
-        call.trace = parent.child();
-    }
+    let baggage = headers.first(BAGGAGE);
+    let parent = trace.map(|trace| trace.admitted().with_baggage(baggage));
+    call.trace = match &parent {
+        Some(parent) => parent.child(),
+        None => call.trace.with_baggage(baggage),
+    };
     (call, parent)
 }
 

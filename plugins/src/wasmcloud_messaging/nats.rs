@@ -14,11 +14,12 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
 use roadstead_metrics::Gauge;
+use roadstead_runtime::BAGGAGE_BYTES_MAX;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     broker::{Broker, BrokerError, Headers, Message, Requester, Subscription},
-    headers::{DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
+    headers::{BAGGAGE, DEADLINE_MS, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT, TRACESTATE},
 };
 use batch::Batch;
 use connect::Server;
@@ -31,9 +32,9 @@ pub use credentials::CredentialsError;
 pub(crate) use {accounts::NatsAccounts, health::ConnectionMetrics};
 
 /// The headers that are read from a message; others are left aside.
-const KNOWN_HEADERS: [&str; 5] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE];
+const KNOWN_HEADERS: [&str; 6] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE, BAGGAGE];
 /// Longest header value that is kept, in bytes.
-const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+const HEADER_VALUE_BYTES_MAX: usize = BAGGAGE_BYTES_MAX;
 /// Connects to the NATS server at `url`. A server that is not there yet is waited for, and each attempt is logged.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     body::Pump,
-    record::Record,
+    record::{Record, Step},
     request::Received,
     response::{Asked, Prepared, prepare},
 };
@@ -73,10 +73,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Runs the exchange to its end, from the request's turn on where it has to wait for one. Meanwhile its body comes
-    /// in as far as there is room for it, and a client that leaves gives its turn up.
+    /// in as far as there is room for it, and a client that leaves gives its turn up. The step of being admitted ends
+    /// with the wait.
     pub(super) async fn run(
         mut self,
-        entry: Option<Entry<'_>>,
+        (entry, admission): (Option<Entry<'_>>, Step),
         target: &dyn Dispatch,
         received: Received,
         call: Call,
@@ -95,9 +96,13 @@ impl<'a> Exchange<'a> {
             Some(Entry::Waits(mut turn)) => {
                 let _waiting = record.waits();
                 let entered = self.wait(turn.as_mut(), &mut pump, alarm.as_mut()).await?;
-                Some(entered.map_err(Refusal::OverLimit)?)
+                match entered {
+                    Ok(admitted) => Some(admitted),
+                    Err(over) => return Err(admission.refused(Refusal::OverLimit(over)).into()),
+                }
             }
         };
+        drop(admission);
         let dispatched = AssertUnwindSafe(target.dispatch(request, received.origin.scheme, call)).catch_unwind();
         let response = self.wait(pin!(dispatched), &mut pump, alarm.as_mut()).await?;
         let response =

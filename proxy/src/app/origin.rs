@@ -1,7 +1,7 @@
 //! Where a request comes from: the client behind the trusted proxies, and what these may say for it. The word of
 //! anybody else about it is dropped. It knows headers and addresses, neither connections nor workloads.
 
-use std::{io::Write, net::IpAddr, time::Duration};
+use std::{borrow::Cow, io::Write, net::IpAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Scheme};
 use roadstead_config::TrustedProxies;
@@ -78,7 +78,7 @@ impl Origin {
     fn withholds_spelt(&self, name: &str) -> bool {
         match name {
             "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-request-id" => true,
-            "traceparent" | "tracestate" | "x-real-ip" => !self.by_proxy,
+            "traceparent" | "tracestate" | "baggage" | "x-real-ip" => !self.by_proxy,
             _ => !self.by_proxy && (name.starts_with("x-forwarded-") || name.starts_with("x-envoy-")),
         }
     }
@@ -117,10 +117,17 @@ impl Origin {
     /// Returns the request's own position, and that of the proxy's which it is below.
     pub(super) fn trace(&self, headers: &HeaderMap) -> (TraceContext, Option<TraceContext>) {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let given = || text("traceparent").and_then(|parent| TraceContext::parse(parent, text("tracestate")));
-        match self.by_proxy.then(given).flatten().map(TraceContext::admitted) {
-            Some(parent) => (parent.child(), Some(parent)),
-            None => (TraceContext::generate(), None),
+        if !self.by_proxy {
+            return (TraceContext::generate(), None);
+        }
+        let baggage = baggage(headers);
+        let given = text("traceparent").and_then(|parent| TraceContext::parse(parent, text("tracestate")));
+        match given {
+            Some(parent) => {
+                let parent = parent.admitted().with_baggage(baggage.as_deref());
+                (parent.child(), Some(parent))
+            }
+            None => (TraceContext::generate().with_baggage(baggage.as_deref()), None),
         }
     }
 
@@ -137,6 +144,13 @@ impl Origin {
             (one, other) => one.or(other),
         }
     }
+}
+
+/// The members of all `baggage` headers (W3C Baggage, section 3.3: several are one list); none where one is no text.
+fn baggage(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let mut lists = headers.get_all("baggage").iter().map(|list| list.to_str().ok());
+    let first = lists.next()??;
+    lists.try_fold(Cow::Borrowed(first), |all, list| list.map(|list| Cow::Owned(format!("{all},{list}"))))
 }
 
 /// Goes from proxy to proxy, from the nearest on, as long as each is trusted; returns the first that is not, or the

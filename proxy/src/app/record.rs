@@ -28,6 +28,20 @@ const USER_AGENT_BYTES_SHOWN: usize = 128;
 /// The status of a request whose client left before there was one.
 const CLIENT_GONE: u16 = 499;
 
+/// A step of a request; it ends when this is dropped.
+#[must_use]
+pub(super) struct Step(Option<CallSpan>);
+
+impl Step {
+    /// The request ends here.
+    pub(super) fn refused(self, refusal: Refusal) -> Refusal {
+        if let Some(span) = &self.0 {
+            span.fail(Answer::from(&refusal).kind, String::new);
+        }
+        refusal
+    }
+}
+
 /// A request as it will be remembered.
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
@@ -133,6 +147,7 @@ impl Record {
                 network.protocol.version = self.version.map(protocol_version),
                 user_agent.original = self.user_agent.as_ref().map(user_agent).as_deref(),
                 http.response.status_code = Empty,
+                http.route = Empty,
                 roadstead.namespace = Empty,
                 roadstead.trigger = Empty,
                 roadstead.request_id = received.id.to_str().unwrap_or_default(),
@@ -147,6 +162,10 @@ impl Record {
             span.rename(|| format!("{} {trigger}", self.method.as_ref().map_or("HTTP", known_method)));
             span.record("roadstead.namespace", namespace);
             span.record("roadstead.trigger", trigger);
+            let pattern = self.route.as_ref().zip(self.uri.as_ref()).and_then(|(route, uri)| route.pattern(uri.path()));
+            if let Some(pattern) = pattern {
+                span.record("http.route", pattern.as_str());
+            }
         }
         span.record("http.response.status_code", status);
         match self.reason {
@@ -154,6 +173,11 @@ impl Record {
             None if status >= 500 => span.fail(&status.to_string(), String::new),
             None => {}
         }
+    }
+
+    /// A step on the way to the workload, as a span below the request's where that has one.
+    pub(super) fn step(&self, name: &'static str) -> Step {
+        Step(self.span.as_ref().map(|span| CallSpan::below(span.context(), || call_span!(name, "internal"))))
     }
 
     pub(super) fn route(&mut self, route: Arc<Route>) {

@@ -14,6 +14,7 @@ use crate::TraceContext;
 const METHOD_BYTES_MAX: usize = 32;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// Headers that are of a connection, or say how a body is cut, and so are the host's alone (RFC 9110, section 7.6.1).
 const FORBIDDEN: [HeaderName; 8] = [
     header::CONNECTION,
@@ -72,6 +73,11 @@ impl Head {
         }
         if let Some(state) = own.state().and_then(|state| HeaderValue::try_from(state).ok()) {
             self.headers.insert(TRACESTATE, state);
+        }
+        if !self.headers.contains_key(BAGGAGE)
+            && let Some(baggage) = own.baggage().and_then(|baggage| HeaderValue::try_from(baggage).ok())
+        {
+            self.headers.insert(BAGGAGE, baggage);
         }
     }
 
