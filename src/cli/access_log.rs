@@ -68,7 +68,7 @@ pub(super) struct AccessLog(Arc<Shared>);
 
 struct Shared {
     /// Until the first line.
-    file: Mutex<Option<LogFile>>,
+    sink: Mutex<Option<Box<dyn Write + Send>>>,
     /// From the first line on. Its thread is started there, because the process has to have one thread until it has read
     /// its arguments.
     writer: OnceLock<NonBlocking>,
@@ -82,8 +82,12 @@ impl AccessLog {
     /// When it cannot be written.
     pub(super) fn open(path: &Path) -> Result<Self, AccessLogError> {
         let file = LogFile::open(path).map_err(|source| AccessLogError { path: path.to_owned(), source })?;
-        let shared = Shared { file: Mutex::new(Some(file)), writer: OnceLock::new(), guard: Mutex::default() };
-        Ok(Self(Arc::new(shared)))
+        Ok(Self::over(Box::new(file)))
+    }
+
+    fn over(sink: Box<dyn Write + Send>) -> Self {
+        let shared = Shared { sink: Mutex::new(Some(sink)), writer: OnceLock::new(), guard: Mutex::default() };
+        Self(Arc::new(shared))
     }
 
     /// Lines that were dropped because the disk could not take them in time.
@@ -101,11 +105,10 @@ impl AccessLog {
 
     fn writer(&self) -> NonBlocking {
         let start = || {
-            let file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let sink: Box<dyn Write + Send> =
-                file.map_or_else(|| Box::new(io::sink()) as _, |file| Box::new(file) as _);
+            let sink = self.0.sink.lock().unwrap_or_else(PoisonError::into_inner).take();
             let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX);
-            let (writer, guard) = builder.thread_name("access-log").finish(sink);
+            let (writer, guard) =
+                builder.thread_name("access-log").finish(sink.unwrap_or_else(|| Box::new(io::sink())));
             *self.0.guard.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
             writer
         };
@@ -189,6 +192,30 @@ mod tests {
         log.finish();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\none\ntwo\n");
         assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn what_the_disk_cannot_take_in_time_is_dropped_and_counted() {
+        /// Takes nothing until it is told to.
+        struct Stuck(std::sync::mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.recv().ok();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = std::sync::mpsc::channel();
+        let log = AccessLog::over(Box::new(Stuck(stuck)));
+        for _ in 0..LINES_MAX + 10 {
+            log.make_writer().write_all(b"line\n").unwrap();
+        }
+        // One may be at the disk.
+        assert!((9..=10).contains(&log.dropped()), "{}", log.dropped());
+        drop(release);
+        log.finish();
     }
 
     #[test]
