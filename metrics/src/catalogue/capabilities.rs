@@ -81,7 +81,7 @@ section! {
 }
 
 section! {
-    GPU = "GPU", "hosts with `--gpu`";
+    GPU = "GPU", "hosts with a GPU for components (`--wasi-webgpu`)";
     GPU_DEVICES: GaugeEntry<0> =
         gauge("roadstead_gpu_devices", &OF_HOST, Unit::Count, "GPU devices of instances.");
     GPU_MEMORY: GaugeEntry<0> =

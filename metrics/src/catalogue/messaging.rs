@@ -107,7 +107,7 @@ section! {
 }
 
 section! {
-    NATS = "Connections to NATS", "hosts with `--nats-url`";
+    NATS = "Connections to NATS", "hosts whose messages go over NATS (`--data-nats-url`)";
     NATS_CONNECTED: GaugeEntry<1> = gauge(
         "roadstead_nats_connected",
         &OF_CONNECTION,

@@ -49,7 +49,7 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
 pub(crate) fn find(layout: &Layout) -> Vec<Finding> {
     let missing = |part| Finding::Missing { part, remedy: "`cargo xtask setup`".to_owned() };
     let Some(found) = programs(layout) else { return PROGRAMS.map(missing).into() };
-    let present = |(part, path)| Finding::Present { part, detail: layout.shown(&path).to_string() };
+    let present = |(part, path): (_, PathBuf)| Finding::Present { part, detail: layout.shown(&path).to_string() };
     PROGRAMS.into_iter().zip(found).map(present).collect()
 }
 
