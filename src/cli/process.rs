@@ -1,6 +1,8 @@
 //! What every command that serves has in common: its runtime, its signals, how its end becomes an exit code. What it
 //! serves is not known here.
 
+mod orphans;
+
 use std::{error::Error, future::Future, io, process::ExitCode, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -37,7 +39,10 @@ pub(super) fn run<E: Error + 'static>(work: impl Future<Output = Result<Ended, E
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let ended = runtime.block_on(work);
+    let ended = runtime.block_on(async {
+        orphans::reap_if_first();
+        work.await
+    });
     // What is left is not worth a wait, during which nobody would listen for a signal: a file that is being read, a
     // component that is being loaded, a guest that computes.
     runtime.shutdown_background();

@@ -12,6 +12,7 @@ pub mod fault_proxy;
 pub mod gpu;
 pub mod guests;
 pub mod host;
+pub mod image;
 pub mod lying_registry;
 pub mod manifest;
 pub mod nats;

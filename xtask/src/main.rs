@@ -8,6 +8,7 @@ mod demo;
 mod deny;
 mod fuzz;
 mod guests;
+mod image;
 mod layout;
 mod process;
 mod report;
@@ -41,6 +42,7 @@ enum Command {
     Test(test::Arguments),
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
+    Image(image::Arguments),
     Tidy(tidy::Arguments),
 }
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&layout, &arguments),
         Command::Bench(arguments) => bench::run(&layout, &arguments),
         Command::Fuzz(arguments) => fuzz::run(&layout, &arguments),
+        Command::Image(arguments) => image::run(&layout, &arguments),
         Command::Tidy(arguments) => tidy::run(&layout, &arguments),
     };
     match outcome {

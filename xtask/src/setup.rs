@@ -5,6 +5,7 @@ mod apt;
 pub(crate) mod gpu_driver;
 mod guest_toolchain;
 mod host_tools;
+pub(crate) mod image_base;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 mod test_parts;
@@ -19,6 +20,7 @@ use crate::layout::Layout;
 use crate::process;
 use crate::report::{self, Step};
 
+pub(crate) use apt::is_root;
 use gpu_driver::Driver;
 pub(crate) use guest_toolchain::{GuestToolchain, TARGET};
 pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
@@ -29,11 +31,11 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
 nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest,
-docker-registry, PostgreSQL (without a database of the system's), Prometheus (unpacked, not installed), and Mesa's Vulkan driver that needs no GPU. What is
-missing comes from Debian's packages (as root, or
+docker-registry, PostgreSQL (without a database of the system's), Prometheus (unpacked, not installed), Mesa's Vulkan driver that needs no GPU, and buildah
+with a Debian that container images are made from (as root alone, 350 MB). What is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
-  cargo xtask setup            installs what is missing (about 1 minute on a new machine)
+  cargo xtask setup            installs what is missing (about 3 minutes on a new machine)
   cargo xtask setup --check    only tells what is there and what is not; fails when a part is missing")]
 pub(crate) struct Arguments {
     /// Change nothing: tell what is there and what is missing
@@ -89,6 +91,7 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
         packages.extend(test_programs::packages());
         packages.extend(postgres::packages());
         packages.extend(gpu_driver::packages(Driver::Software));
+        packages.extend(image_base::packages());
     }
     if purpose == Purpose::Test {
         postgres::prepare()?;
@@ -100,6 +103,7 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
     if purpose == Purpose::Test {
         test_parts::ensure(layout)?;
         prometheus::ensure(layout)?;
+        image_base::ensure(layout)?;
     }
     for finding in find(layout, purpose) {
         if let Finding::Missing { part, remedy } = finding {
@@ -138,6 +142,7 @@ fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
         findings.push(postgres::find());
         findings.extend(prometheus::find(layout));
         findings.push(gpu_driver::find(Driver::Software));
+        findings.extend(image_base::find(layout));
     }
     findings
 }

