@@ -5,6 +5,7 @@ pub(crate) mod access;
 mod control;
 mod health;
 mod listening;
+mod page;
 mod routes;
 pub(crate) mod socket;
 

@@ -266,6 +266,18 @@ limits! {
     otel_items_per_call_max = 1_000 Count;
     /// Their size, as it is sent.
     otel_bytes_per_call_max = 1_048_576 Bytes;
+    /// Spans that a call into a component may have below its own where its trace is sampled; the rest is counted on its
+    /// span (`roadstead.spans_left_out`) and not made.
+    call_spans_max = 128 Count;
+    /// Requests that are kept for `/v1/requests` with their spans, and as many that were slow or failed; 0 keeps none.
+    requests_kept_max = 128 Count;
+    /// Spans that are kept of one request.
+    request_spans_kept_max = 64 Count;
+    /// Requests of a second whose spans are kept, and as many that are noted at their end; one trigger has a fourth of
+    /// both. 0 keeps none.
+    timelines_per_second_max = 20 Count;
+    /// Time from which on a request is a slow one, and is kept as such.
+    slow_request_ms = 1_000 Milliseconds;
     /// Calls that wait for a pooled instance of one component before further ones are refused (`max_in_flight`).
     pool_waiting_max = 1_024 Count;
     /// Longest wait of a call for a pooled instance, of a message for its place as well (`admission_wait`).

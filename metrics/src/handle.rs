@@ -135,6 +135,16 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.0.value.count()
     }
+
+    /// Upper bounds of the buckets.
+    pub fn bounds(&self) -> &'static [f64] {
+        self.0.value.bounds()
+    }
+
+    /// How many values fell into each bucket, and last how many are larger than all bounds.
+    pub fn counts(&self) -> Vec<u64> {
+        self.0.value.counts()
+    }
 }
 
 /// The series of counters that one more label tells apart.
@@ -186,6 +196,11 @@ impl CounterBy {
         self.of(word).map_or(0, Counter::get)
     }
 
+    /// Those that have been counted, or shown.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counters.made().map(|(word, counter)| (word, counter.get()))
+    }
+
     fn of(&self, word: &str) -> Option<&Counter> {
         self.counters.of(word, |listed| {
             debug_assert_eq!(listed, word, "the catalogue does not list it for {}", self.family.metric().name);
@@ -215,6 +230,11 @@ impl<T> Slots<T> {
         let listed = self.words.get(place)?;
         Some(self.slots.get(place)?.get_or_init(|| make(listed)))
     }
+    /// What has been made, with its word.
+    pub fn made(&self) -> impl Iterator<Item = (&'static str, &T)> {
+        self.words.iter().copied().zip(&self.slots).filter_map(|(word, slot)| Some((word, slot.get()?)))
+    }
+
     /// What was made for the word.
     pub fn get(&self, word: &str) -> Option<&T> {
         let place = self.words.iter().position(|listed| *listed == word)?;

@@ -7,7 +7,7 @@ use roadstead_config::Limits;
 use roadstead_runtime::{CallSpan, InstanceState, TraceContext};
 
 tokio::task_local! {
-    /// The trace, where it is sampled, of the call that the work is done for.
+    /// The trace, where spans are made of it, of the call that the work is done for.
     static TRACE: Option<TraceContext>;
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct TookTooLong(Duration);
 #[derive(Debug, Clone)]
 pub(crate) struct CallTime {
     time: Duration,
-    /// Only where it is sampled.
+    /// Only where spans are made of it.
     trace: Option<TraceContext>,
 }
 
@@ -36,7 +36,7 @@ impl CallTime {
     }
 
     fn within(time: Duration, state: &InstanceState) -> Self {
-        Self { time, trace: Some(&state.call().trace).filter(|trace| trace.is_sampled()).cloned() }
+        Self { time, trace: Some(&state.call().trace).filter(|trace| trace.is_recorded()).cloned() }
     }
 
     /// Waits for `work`.

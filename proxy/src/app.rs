@@ -106,7 +106,7 @@ impl Ingress {
         let head = session.req_header();
         record.request_line(head.method.clone(), head.version);
         let origin = Origin::read(facts, &head.headers, &self.proxies);
-        let received = Received::read(head, origin, &self.limits)?;
+        let mut received = Received::read(head, origin, &self.limits)?;
         record.target(&received);
         if let Some(tls) = facts.and_then(|facts| facts.tls.as_ref())
             && !tls.admits(&received.host)
@@ -116,7 +116,7 @@ impl Ingress {
         let routing = record.step("route");
         let route = self.router.find(&received.host, received.uri.path());
         let route = route.ok_or(Refusal::NoRoute).map_err(|refusal| routing.refused(refusal))?;
-        record.route(route.clone());
+        record.route(route.clone(), &mut received);
         let body_bytes_max = route.body_bytes_max.unwrap_or(self.limits.body_bytes_max);
         let timeout = received.patience.map_or(route.timeout, |patience| patience.min(route.timeout));
         let call = Call { deadline: clock::after(record.started(), timeout), trace: received.trace.clone() };

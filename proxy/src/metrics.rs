@@ -1,6 +1,6 @@
 //! The ingress in numbers. Label values come from what was bound and from the catalogue, never from a client.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use roadstead_metrics::{
     Counter, CounterBy, Counters, CountersBy, Error, Gauge, Gauges, Histogram, Histograms, Metrics as Shown, Owner,
@@ -9,7 +9,7 @@ use roadstead_metrics::{
         HTTP_REFUSED, HTTP_REQUEST_BYTES, HTTP_REQUESTS, HTTP_RESPONSE_BYTES, HTTP_WAITING,
     },
 };
-use roadstead_runtime::WorkloadId;
+use roadstead_runtime::{LatencyCounts, Timelines, WorkloadId};
 
 /// Metrics of one ingress.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(crate) refused: CounterBy,
     /// Requests that no route took.
     pub(crate) unrouted: TriggerMetrics,
+    /// What remembers requests, from the start on, where the host does.
+    pub(crate) timelines: OnceLock<Arc<Timelines>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Metrics {
             unrouted: TriggerMetrics::new(Owner::unbounded("", ""), &families),
             families,
             shown: OnceLock::new(),
+            timelines: OnceLock::new(),
         }
     }
 
@@ -129,6 +132,23 @@ impl TriggerMetrics {
         self.requests.inc(code(status));
     }
 
+    /// Requests that have ended, by the class of their status: 1xx to 5xx, and whatever is beyond.
+    pub(crate) fn classes(&self) -> [u64; 6] {
+        let mut classes = [0; 6];
+        for (code, count) in self.requests.counted() {
+            let class = code.bytes().next().map_or(0, |digit| usize::from(digit.wrapping_sub(b'1')));
+            if let Some(sum) = classes.get_mut(class) {
+                *sum += count;
+            }
+        }
+        classes
+    }
+
+    /// How long they took.
+    pub(crate) fn latency(&self) -> LatencyCounts {
+        LatencyCounts { bounds_s: self.duration.bounds(), counts: self.duration.counts() }
+    }
+
     /// Counts a request that ended otherwise than with a workload's response.
     pub(crate) fn count_error(&self, reason: &'static str) {
         self.errors.inc(reason);
@@ -171,6 +191,23 @@ mod tests {
         for status in 0..=u16::MAX {
             assert!(HTTP_CODES.contains(&code(status)), "{status}");
         }
+    }
+
+    #[test]
+    fn a_trigger_tells_its_classes_and_how_long_its_requests_took() {
+        let metrics = Metrics::new();
+        let owner = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
+        let trigger = metrics.trigger(&owner);
+        for status in [200, 204, 299, 404, 418, 503, 999, 100] {
+            trigger.count(status);
+        }
+        assert_eq!(trigger.classes(), [1, 3, 0, 2, 1, 1]);
+        for seconds in [0.000_4, 0.000_5, 0.03, 1_000.0] {
+            trigger.duration.observe(seconds);
+        }
+        let LatencyCounts { bounds_s, counts } = trigger.latency();
+        assert_eq!((counts.len(), counts.iter().sum::<u64>()), (bounds_s.len() + 1, 4));
+        assert_eq!((counts[0], counts[6], counts[bounds_s.len()]), (2, 1, 1));
     }
 
     #[test]

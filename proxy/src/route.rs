@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use roadstead_config::{
     HostName, HostPattern, Namespace, PathMatch, PathMatchKind, RoutePath, manifest::RequestLimits,
 };
-use roadstead_runtime::{BindError, Dispatch, TriggerBinding, WorkloadId};
+use roadstead_runtime::{BindError, Dispatch, TriggerBinding, TriggerTimelines, TriggerTraffic, WorkloadId};
 
 use crate::{
     admit::{Admission, Share},
@@ -53,6 +53,7 @@ struct Claim {
     paths: Vec<PathMatch>,
     /// What the owner has used of its limits.
     share: Option<Arc<Share>>,
+    route: Arc<Route>,
 }
 
 /// Hosts by their labels from the right.
@@ -110,6 +111,8 @@ pub(crate) struct Route {
     /// `None` while no replica runs.
     pub(crate) target: Option<Arc<dyn Dispatch>>,
     pub(crate) metrics: TriggerMetrics,
+    /// Its requests as they are remembered, where they are.
+    pub(crate) timelines: Option<Arc<TriggerTimelines>>,
 }
 
 impl Route {
@@ -135,6 +138,18 @@ impl DynamicRouter {
         let host = hosts.exact.or(hosts.shorter_prefix)?;
         let paths = host.paths.find(exact_segments(path));
         paths.exact.or(paths.prefix)?.route().cloned()
+    }
+
+    /// What each owner has done.
+    pub(crate) fn traffic(&self) -> Vec<TriggerTraffic> {
+        let owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_owner = |claim: &Claim| TriggerTraffic {
+            owner: claim.owner.clone(),
+            classes: claim.route.metrics.classes(),
+            in_flight: u64::try_from(claim.route.metrics.in_flight.get()).unwrap_or(0),
+            latency: claim.route.metrics.latency(),
+        };
+        owners.values().map(of_owner).collect()
     }
 
     /// The namespace that a host belongs to.
@@ -173,8 +188,10 @@ impl DynamicRouter {
         let share = share.or_else(|| Share::new(limits));
         let admission = Admission::new(share.clone(), tenant);
         let metrics_of_owner = metrics.trigger(&owner);
+        let timelines = metrics.timelines.get().cloned();
         let route = Arc::new(Route {
             metrics: metrics_of_owner,
+            timelines: timelines.map(|all| Arc::new(TriggerTimelines::new(all, owner.clone()))),
             owner: owner.clone(),
             is_shared,
             timeout,
@@ -186,7 +203,7 @@ impl DynamicRouter {
         if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
             return Err(error);
         }
-        owners.insert(owner.clone(), Claim { owner, hosts, paths, share });
+        owners.insert(owner.clone(), Claim { owner, hosts, paths, share, route });
         self.shared.table.store(Arc::new(table));
         Ok(())
     }

@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use roadstead_config::TrustedProxies;
-use roadstead_runtime::{BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, WorkloadId};
+use roadstead_runtime::{
+    BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, TriggerTraffic, WorkloadId,
+};
 
 use crate::{
     admit::Tenants,
@@ -173,6 +175,9 @@ impl HostHandler for HttpServer {
             return Ok(());
         }
         self.metrics.show(&context.metrics)?;
+        if let Some(timelines) = context.timelines {
+            let _ = self.metrics.timelines.set(timelines);
+        }
         let files = self.tls_files.lock().unwrap_or_else(PoisonError::into_inner).take();
         let draining = &self.lifecycle.draining;
         let (limits, router) = (context.limits.clone(), self.router.clone());
@@ -244,6 +249,10 @@ impl HostHandler for HttpServer {
             Pressure::Refusing => Some("the host is short of memory: requests are refused"),
             Pressure::Closed => Some("the host is short of memory: no connection is taken"),
         }
+    }
+
+    fn traffic(&self) -> Vec<TriggerTraffic> {
+        self.router.traffic()
     }
 
     fn address(&self) -> Option<SocketAddr> {

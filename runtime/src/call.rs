@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::spans;
+use crate::spans::{self, SpanAllowance};
 
 /// What every call into a guest carries.
 #[derive(Debug, Clone)]
@@ -38,6 +38,10 @@ pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
     flags: u8,
+    /// Its spans are kept on this host, whether or not it is sampled. Nobody else is told.
+    recorded: bool,
+    /// What is left of the spans of the call that it is at.
+    spans: Option<SpanAllowance>,
     /// `tracestate` of the caller, handed on unread.
     state: Option<Arc<str>>,
     /// `baggage` of the caller, handed on unread.
@@ -55,7 +59,15 @@ impl TraceContext {
     /// A new trace, sampled where this host samples it.
     pub fn generate() -> Self {
         let flags = u8::from(spans::samples());
-        Self { trace_id: random_u128(), span_id: random_u64(), flags, state: None, baggage: None }
+        Self {
+            trace_id: random_u128(),
+            span_id: random_u64(),
+            flags,
+            recorded: false,
+            spans: None,
+            state: None,
+            baggage: None,
+        }
     }
 
     /// The same with the caller's `baggage`; without it where it is too long, or no text that a header may have.
@@ -68,18 +80,45 @@ impl TraceContext {
         self
     }
 
-    /// The trace as somebody else began it, sampled where there is room for that here.
+    /// The trace as somebody else began it, sampled where there is room for that here, and recorded where a request of it
+    /// is recorded on this host.
     #[must_use]
     pub fn admitted(mut self) -> Self {
         if self.is_sampled() && !spans::admits() {
             self.flags &= !SAMPLED;
         }
+        self.recorded = spans::follows(self.trace_id);
         self
     }
 
-    /// Whether spans of the trace are kept.
+    /// The same position, whose spans are kept on this host from here on.
+    #[must_use]
+    pub fn recorded(&self) -> Self {
+        Self { recorded: true, ..self.clone() }
+    }
+
+    /// The same position, from which on there are no more spans than `allowance` has.
+    pub(crate) fn allowed(self, allowance: SpanAllowance) -> Self {
+        Self { spans: Some(allowance), ..self }
+    }
+
+    /// The same position in a trace of which nothing more is told: whoever is called from here makes no spans either.
+    pub(crate) fn untold(self) -> Self {
+        Self { flags: self.flags & !SAMPLED, recorded: false, spans: None, ..self }
+    }
+
+    pub(crate) fn span_allowance(&self) -> Option<&SpanAllowance> {
+        self.spans.as_ref()
+    }
+
+    /// Whether the trace is sampled: its spans are kept on all hosts that it comes to.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
+    }
+
+    /// Whether spans are made here: the trace is sampled, or recorded on this host.
+    pub fn is_recorded(&self) -> bool {
+        self.is_sampled() || self.recorded
     }
 
     /// The bytes of the trace's id and of the span's.
@@ -102,7 +141,7 @@ impl TraceContext {
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
         let state = state.filter(|s| s.len() <= STATE_BYTES_MAX && s.is_ascii()).map(Into::into);
-        Some(Self { trace_id, span_id, flags, state, baggage: None })
+        Some(Self { trace_id, span_id, flags, recorded: false, spans: None, state, baggage: None })
     }
 
     /// The same trace, one span further in.
@@ -142,6 +181,12 @@ impl fmt::Debug for TraceContext {
 /// A trace's identity, written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(u128);
+
+impl TraceId {
+    pub(crate) fn to_u128(self) -> u128 {
+        self.0
+    }
+}
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

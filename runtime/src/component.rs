@@ -154,7 +154,7 @@ impl ComponentHandle {
 
     /// The span of a call into the component, and the call below it.
     pub(crate) fn call_span(&self, call: &Call, instance: &'static str) -> (CallSpan, Call) {
-        let span = CallSpan::below(&call.trace, || {
+        let span = CallSpan::bounding(&call.trace, self.shared.limits.call_spans_max, || {
             let workload = self.workload();
             call_span!(
                 format!("call {}", self.name()),
@@ -163,6 +163,7 @@ impl ComponentHandle {
                 roadstead.workload = %workload.name,
                 roadstead.component = %self.name(),
                 roadstead.instance = instance,
+                roadstead.spans_left_out = tracing::field::Empty,
             )
         });
         let call = Call { deadline: call.deadline, trace: span.context().clone() };

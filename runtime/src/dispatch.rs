@@ -12,7 +12,7 @@ use roadstead_config::{
 
 use roadstead_metrics::Metrics;
 
-use crate::{Call, CallError, WorkloadId};
+use crate::{Call, CallError, Timelines, WorkloadId};
 
 /// The body of a request on its way to a guest. An `Err` frame reaches the guest as a failed read.
 pub type RequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
@@ -95,6 +95,27 @@ pub struct TriggerBinding {
     pub target: Option<Arc<dyn Dispatch>>,
 }
 
+/// The requests of one trigger, as many as there have been.
+#[derive(Debug, Clone)]
+pub struct TriggerTraffic {
+    pub owner: WorkloadId,
+    /// Ended, by the class of their status: 1xx, 2xx, 3xx, 4xx, 5xx and whatever is beyond.
+    pub classes: [u64; 6],
+    /// Being answered, or waiting for it.
+    pub in_flight: u64,
+    /// Time from the head to the end.
+    pub latency: LatencyCounts,
+}
+
+/// A histogram's counts.
+#[derive(Debug, Clone, Default)]
+pub struct LatencyCounts {
+    /// Upper bounds, in seconds.
+    pub bounds_s: &'static [f64],
+    /// How many were in each, not added up, and those that were longer than all.
+    pub counts: Vec<u64>,
+}
+
 /// Why routes cannot be bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
@@ -111,6 +132,8 @@ pub enum BindError {
 pub struct HandlerContext {
     pub limits: Arc<Limits>,
     pub metrics: Metrics,
+    /// Remembers requests, where the host does.
+    pub timelines: Option<Arc<Timelines>>,
 }
 
 /// Why an HTTP handler does not start.
@@ -148,6 +171,11 @@ pub trait HostHandler: Send + Sync + 'static {
     /// Why it takes nothing in for the time being; `None` while it does.
     fn refuses(&self) -> Option<&'static str> {
         None
+    }
+
+    /// What its triggers have done, in no order.
+    fn traffic(&self) -> Vec<TriggerTraffic> {
+        Vec::new()
     }
 
     /// The address that clients reach, once started.

@@ -5,6 +5,7 @@
 
 mod builder;
 pub(crate) mod deploy;
+mod live;
 mod request;
 mod status;
 mod turns;
@@ -25,13 +26,14 @@ use roadstead_metrics::{Metrics, Registry};
 use tokio::time::Instant;
 
 pub use builder::{BuildError, HostBuilder};
+pub use live::{HostLive, PoolLive, TriggerLive};
 pub use request::{TriggerSpec, WorkloadRequest};
 pub use status::{
     ComponentStatus, HostStatus, InterfaceStatus, PluginStatus, TriggerStatus, WorkloadState, WorkloadStatus,
 };
 
 use crate::{
-    HostHandler, WorkloadId,
+    HostHandler, Timelines, WorkloadId,
     engine::EngineWithClock,
     error_text,
     support::Abilities,
@@ -65,6 +67,7 @@ pub struct Host {
     metrics: Metrics,
     foundry: Foundry,
     handler: Option<Arc<dyn HostHandler>>,
+    timelines: Option<Arc<Timelines>>,
     workloads: std::sync::Mutex<BTreeMap<WorkloadId, Entry>>,
     /// What happens to one workload happens one after the other; others do not wait for it.
     turns: Turns,
@@ -109,6 +112,11 @@ impl Host {
     /// The registry in which they are shown.
     pub fn registry(&self) -> &Registry {
         self.metrics.registry()
+    }
+
+    /// What is remembered of requests, where anything is.
+    pub fn timelines(&self) -> Option<&Timelines> {
+        self.timelines.as_deref()
     }
 
     /// Starts a workload, or replaces the one of its name. On failure what ran before goes on running, and the

@@ -37,6 +37,7 @@ mod spans;
 mod state;
 mod support;
 mod tenant;
+mod timelines;
 pub mod washlet;
 mod workload;
 
@@ -44,8 +45,8 @@ pub use backend::BackendHealth;
 pub use call::{BAGGAGE_BYTES_MAX, Call, TraceContext, TraceId};
 pub use component::{ComponentHandle, GuestFuture, PoolStatus};
 pub use dispatch::{
-    BindError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, RequestBodyError, ResponseBody,
-    TriggerBinding,
+    BindError, Dispatch, HandlerContext, HandlerError, HostHandler, LatencyCounts, RequestBody, RequestBodyError,
+    ResponseBody, TriggerBinding, TriggerTraffic,
 };
 pub use engine::{EngineError, EngineWithClock};
 pub use error::{CallError, DeployError, FaultKind, error_text};
@@ -57,3 +58,7 @@ pub use references::{ReferenceError, object_folder};
 pub use series::{OwnedSeries, Series, SeriesByOwner};
 pub use spans::{CallSpan, SPAN_TARGET, SpanKeeper, keep_spans};
 pub use state::InstanceState;
+pub use timelines::{
+    EndedSpan, OpenTimeline, RequestEnd, RequestFilter, RequestHead, RequestSummary, RequestTimeline, TimelineSpan,
+    Timelines, TriggerTimelines,
+};

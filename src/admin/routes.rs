@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     AdminState,
     access::{Needs, Way},
-    control, health,
+    control, health, page,
 };
 
 /// Bytes of a request's body.
@@ -24,7 +24,6 @@ pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer. Headers that a route sets itself are kept.
 pub(super) type Answer = Response<AnswerBody>;
 
-#[allow(dead_code, reason = "the page is the first")]
 /// Where something is answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum At {
@@ -62,7 +61,6 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    #[allow(dead_code, reason = "the page is the first")]
     /// A parameter of the query that is there and is well formed. Names of workloads need no %-codes: there are none.
     pub(super) fn parameter<T: FromStr>(&self, name: &str) -> Option<T> {
         let pairs = self.query?.split('&').filter_map(|pair| pair.split_once('='));
@@ -81,7 +79,7 @@ static ROUTES: &[Route] = &[
 
 /// The tables, in which no path is twice.
 fn tables() -> impl Iterator<Item = &'static Route> {
-    [ROUTES].into_iter().flatten()
+    [ROUTES, page::ROUTES].into_iter().flatten()
 }
 
 /// Answers one request.
@@ -151,7 +149,8 @@ fn not_found(path: &str, method: &Method) -> Answer {
     let methods: Vec<&Method> =
         tables().filter(|route| rest_of(route, path, &route.method).is_some()).map(|route| &route.method).collect();
     if methods.is_empty() {
-        let known = "try /metrics, /healthz, /readyz or /status, or what docs/operations.md lists below /v1/\n";
+        let known =
+            "try / in a browser, /metrics, /healthz, /readyz or /status, or what docs/operations.md lists below /v1/\n";
         return text(StatusCode::NOT_FOUND, known);
     }
     let allow = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
@@ -208,8 +207,10 @@ mod tests {
         for route in tables() {
             assert!(seen.insert(format!("{} {:?}", route.method, route.at)), "{:?}", route.at);
             if route.needs == Needs::Nothing {
-                let is_open = matches!(route.at, At::Path("/healthz" | "/readyz"));
-                assert!(is_open, "{:?} tells strangers of workloads", route.at);
+                let is_open = matches!(route.at, At::Path("/healthz" | "/readyz" | "/"));
+                // The page's own text is the same on every host.
+                let is_page = matches!(route.at, At::Path(path) if path.starts_with("/page/"));
+                assert!(is_open || is_page, "{:?} tells strangers of workloads", route.at);
             }
             let changes = !matches!(route.method, Method::GET | Method::HEAD);
             assert_eq!(changes, route.needs == Needs::Changing, "{:?}", route.at);

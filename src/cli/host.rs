@@ -18,7 +18,6 @@ use roadstead_runtime::{
     host::{BuildError, HostBuilder},
     washlet::{ClusterError, ClusterHostBuilder, ClusterShutdown, run_cluster_host},
 };
-use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
@@ -35,7 +34,7 @@ use super::{
     registry::RegistryArguments,
     secrets,
     stores::{StoreArguments, StoreArgumentsError},
-    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
+    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError, Told},
     tls::TlsArguments,
     usage,
 };
@@ -135,7 +134,7 @@ enum HostError {
 
 /// Runs the command until it is told to stop.
 pub(super) fn main(arguments: HostArguments) -> ExitCode {
-    let telemetry = match arguments.telemetry.prepare() {
+    let telemetry = match arguments.telemetry.prepare(&arguments.limits.apply(Limits::default())) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
@@ -174,14 +173,14 @@ async fn serve(
     telemetry: Option<Telemetry>,
 ) -> Result<Ended, HostError> {
     let telemetry = RunningTelemetry::of(telemetry)?;
-    let outbox = telemetry.as_ref().map(|telemetry| telemetry.outbox().clone());
+    let told = (telemetry.outbox().cloned(), telemetry.timelines());
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
-        started = start(arguments, tls_files, outbox) => started?,
+        started = start(arguments, tls_files, told) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
-    if let Some(telemetry) = &telemetry {
-        telemetry.outbox().show(cluster.host().metrics())?;
+    if let Some(outbox) = telemetry.outbox() {
+        outbox.show(cluster.host().metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 
@@ -198,16 +197,14 @@ async fn serve(
         told = signals.told_to_stop() => return Ok(process::at_once(told)),
     };
     tracing::info!(cut_off, "stopped");
-    if let Some(telemetry) = telemetry {
-        telemetry.close().await;
-    }
+    telemetry.close().await;
     Ok(Ended::Stopped)
 }
 
 async fn start(
     arguments: HostArguments,
     tls_files: Option<TlsFiles>,
-    outbox: Option<Outbox>,
+    (outbox, timelines): Told,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
     let admin = arguments.admin.settings(arguments.addresses.admin_addr.into())?;
     let http = ingress(&arguments, tls_files).await?;
@@ -226,6 +223,9 @@ async fn start(
         host = arguments.gpu.explain(host);
     }
     host = secrets::explain(host);
+    if let Some(timelines) = timelines {
+        host = host.with_timelines(timelines);
+    }
     let mut builder = ClusterHostBuilder::default()
         .with_host_group(&arguments.host_group)
         .with_nats_client(Arc::new(scheduler))

@@ -15,7 +15,6 @@ use roadstead_runtime::{
     HandlerError,
     host::{BuildError, Host, HostBuilder},
 };
-use roadstead_telemetry::Outbox;
 use sd_notify::NotifyState;
 
 use super::{
@@ -33,7 +32,7 @@ use super::{
     secrets,
     sockets::{PassedSockets, Places, SocketArguments},
     stores::{ReferenceArguments, StoreArguments, StoreArgumentsError},
-    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError},
+    telemetry::{RunningTelemetry, Telemetry, TelemetryArguments, TelemetryError, Told},
     tls::TlsArguments,
     usage,
 };
@@ -149,7 +148,7 @@ struct Orders {
 
 /// Runs the command until it is told to stop.
 pub(super) fn main(arguments: RunArguments) -> ExitCode {
-    let telemetry = match arguments.telemetry.prepare() {
+    let telemetry = match arguments.telemetry.prepare(&arguments.limits.apply(Limits::default())) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error),
     };
@@ -191,15 +190,15 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
 
 async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
     let telemetry = RunningTelemetry::of(telemetry)?;
-    let outbox = telemetry.as_ref().map(|telemetry| telemetry.outbox().clone());
+    let told = (telemetry.outbox().cloned(), telemetry.timelines());
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut signals = Signals::take().map_err(RunError::Signals)?;
     let (host, admin) = tokio::select! {
-        started = start(orders, outbox) => started?,
+        started = start(orders, told) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
-    if let Some(telemetry) = &telemetry {
-        telemetry.outbox().show(host.metrics())?;
+    if let Some(outbox) = telemetry.outbox() {
+        outbox.show(host.metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 
@@ -215,13 +214,11 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
         told = signals.told_to_stop() => return Ok(process::at_once(told)),
     };
     tracing::info!(cut_off, "stopped");
-    if let Some(telemetry) = telemetry {
-        telemetry.close().await;
-    }
+    telemetry.close().await;
     Ok(Ended::Stopped)
 }
 
-async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, AdminServer), RunError> {
+async fn start(orders: Orders, (outbox, timelines): Told) -> Result<(Arc<Host>, AdminServer), RunError> {
     let Orders { arguments, secrets, limits, set, seen, places, tls_files } = orders;
     // Before anything is made that takes time.
     let admin: AdminSettings = arguments.admin.settings(places.admin)?;
@@ -249,6 +246,9 @@ async fn start(orders: Orders, outbox: Option<Outbox>) -> Result<(Arc<Host>, Adm
         Some(gpu) => builder.with_plugin(Arc::new(gpu)).map_err(RunError::Plugins)?,
         None => arguments.gpu.explain(builder),
     };
+    if let Some(timelines) = timelines {
+        builder = builder.with_timelines(timelines);
+    }
     let host = arguments.cache.tell(builder).start().await?;
     if arguments.references.have_secrets() {
         // After the engine has opened what it reads of this process itself.

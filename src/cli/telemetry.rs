@@ -1,12 +1,13 @@
-//! Where a host's spans go, and its guests' telemetry: the flags, by the names that OpenTelemetry gave their variables.
+//! Where a host's spans go (a collector, its own memory of requests), and its guests' telemetry: the flags, by the names that OpenTelemetry gave their variables.
 
-use std::{num::ParseFloatError, str::FromStr, time::Duration};
+use std::{num::ParseFloatError, str::FromStr, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
-use roadstead_runtime::{SpanKeeper, TraceContext, keep_spans};
+use roadstead_config::Limits;
+use roadstead_runtime::{EndedSpan, SpanKeeper, Timelines, TraceContext, keep_spans};
 use roadstead_telemetry::{
-    Endpoint, Inbox, OtlpHeaders, Outbox, Protocol, ResourceAttributes, Sending, Settings, SpanPlace, Spans,
-    TransportError,
+    Endpoint, Inbox, Onlooker, OtlpHeaders, Outbox, Protocol, ResourceAttributes, Sampling, Sending, Settings,
+    SpanPlace, Spans, TransportError,
 };
 
 /// Traces that are sampled in a second, at most, whoever began them.
@@ -87,15 +88,38 @@ pub(super) enum TelemetryError {
 
 /// Telemetry that has somewhere to go, before the process has its runtime.
 pub(super) struct Telemetry {
-    settings: Settings,
     spans: Spans,
+    timelines: Option<Arc<Timelines>>,
+    collector: Option<Collector>,
+}
+
+/// A collector that nothing has been sent to.
+struct Collector {
+    settings: Settings,
     outbox: Outbox,
     inbox: Inbox,
 }
 
 impl TelemetryArguments {
-    /// What the flags ask for; `None` without a collector.
-    pub(super) fn prepare(&self) -> Result<Option<Telemetry>, TelemetryError> {
+    /// What the flags and `limits` ask for; `None` where there is nobody to tell anything: neither a collector nor the
+    /// host's own memory of requests.
+    pub(super) fn prepare(&self, limits: &Limits) -> Result<Option<Telemetry>, TelemetryError> {
+        let timelines = (!Timelines::is_off(limits)).then(|| Arc::new(Timelines::new(limits)));
+        let collector = self.collector()?;
+        if timelines.is_none() && collector.is_none() {
+            return Ok(None);
+        }
+        let sampling = collector.as_ref().map(|collector| Sampling {
+            settings: &collector.settings,
+            outbox: collector.outbox.clone(),
+            ratio: self.trace_sampling.0,
+            per_second_max: TRACES_PER_SECOND_MAX,
+        });
+        let spans = Spans::new(sampling, timelines.clone().map(tell));
+        Ok(Some(Telemetry { spans, timelines, collector }))
+    }
+
+    fn collector(&self) -> Result<Option<Collector>, TelemetryError> {
         let Some(endpoint) = self.otlp_endpoint.clone() else { return Ok(None) };
         let settings = Settings {
             endpoint,
@@ -110,9 +134,27 @@ impl TelemetryArguments {
             resource: self.otlp_resource_attributes.clone().unwrap_or_default(),
         };
         let (outbox, inbox) = Outbox::new();
-        let spans = Spans::new(&settings, outbox.clone(), self.trace_sampling.0, TRACES_PER_SECOND_MAX);
-        Ok(Some(Telemetry { settings, spans, outbox, inbox }))
+        Ok(Some(Collector { settings, outbox, inbox }))
     }
+}
+
+/// Tells the host's memory of requests about spans.
+fn tell(timelines: Arc<Timelines>) -> Onlooker {
+    Box::new(move |span| {
+        timelines.ended(EndedSpan {
+            trace_id: span.place.trace_id,
+            span_id: span.place.span_id,
+            parent_id: span.parent_id,
+            name: span.name.to_owned(),
+            begun: span.begun,
+            ended: span.ended,
+            namespace: span.text("roadstead.namespace"),
+            workload: span.text("roadstead.workload"),
+            component: span.text("roadstead.component"),
+            error: span.text("error.type"),
+            left_out: span.count("roadstead.spans_left_out"),
+        });
+    })
 }
 
 impl Telemetry {
@@ -123,60 +165,82 @@ impl Telemetry {
 
     /// Begins to keep spans and to send; must be called on the runtime.
     pub(super) fn start(self) -> Result<RunningTelemetry, TelemetryError> {
-        let sending = self.inbox.send(&self.settings)?;
+        let Self { spans, timelines, collector } = self;
+        let collector = match collector {
+            Some(Collector { settings, outbox, inbox }) => Some((outbox, inbox.send(&settings)?)),
+            None => None,
+        };
         // A process has one host; were there another, it would have the first one's keeper.
-        let _ = keep_spans(Box::new(Keeper(self.spans)));
-        Ok(RunningTelemetry { outbox: self.outbox, sending })
+        let _ = keep_spans(Box::new(Keeper { spans, timelines: timelines.clone() }));
+        Ok(RunningTelemetry { timelines, collector })
     }
 }
 
-/// Telemetry that is sent.
+/// What takes the telemetry of guests, and what remembers requests.
+pub(super) type Told = (Option<Outbox>, Option<Arc<Timelines>>);
+
+/// Telemetry that is sent, and kept.
+#[derive(Default)]
 pub(super) struct RunningTelemetry {
-    outbox: Outbox,
-    sending: Sending,
+    timelines: Option<Arc<Timelines>>,
+    collector: Option<(Outbox, Sending)>,
 }
 
 impl RunningTelemetry {
     /// Starts what `telemetry` prepared, where there is some; must be called on the runtime.
-    pub(super) fn of(telemetry: Option<Telemetry>) -> Result<Option<Self>, TelemetryError> {
-        telemetry.map(Telemetry::start).transpose()
+    pub(super) fn of(telemetry: Option<Telemetry>) -> Result<Self, TelemetryError> {
+        telemetry.map(Telemetry::start).transpose().map(Option::unwrap_or_default)
     }
 
-    /// Takes what is to be sent.
-    pub(super) fn outbox(&self) -> &Outbox {
-        &self.outbox
+    /// Takes what is to be sent, where there is a collector.
+    pub(super) fn outbox(&self) -> Option<&Outbox> {
+        self.collector.as_ref().map(|(outbox, _)| outbox)
+    }
+
+    /// What is remembered of requests.
+    pub(super) fn timelines(&self) -> Option<Arc<Timelines>> {
+        self.timelines.clone()
     }
 
     /// Sends what waits.
     pub(super) async fn close(self) {
-        self.sending.close().await;
+        if let Some((_, sending)) = self.collector {
+            sending.close().await;
+        }
     }
 }
 
 /// Keeps the spans of calls.
-struct Keeper(Spans);
+struct Keeper {
+    spans: Spans,
+    timelines: Option<Arc<Timelines>>,
+}
 
 impl SpanKeeper for Keeper {
     fn samples(&self) -> bool {
-        self.0.samples()
+        self.spans.samples()
     }
 
     fn admits(&self) -> bool {
-        self.0.admits()
+        self.spans.admits()
+    }
+
+    fn follows(&self, trace_id: u128) -> bool {
+        self.timelines.as_ref().is_some_and(|timelines| timelines.follows(trace_id))
     }
 
     fn begin(&self, span: &tracing::Span, own: &TraceContext, parent: Option<&TraceContext>) {
-        self.0.begin(span, place(own), parent.map(place));
+        self.spans.begin(span, place(own), parent.map(place));
     }
 
     fn rename(&self, span: &tracing::Span, name: String) {
-        self.0.rename(span, name);
+        self.spans.rename(span, name);
     }
 }
 
 fn place(trace: &TraceContext) -> SpanPlace {
     let (trace_id, span_id) = trace.ids();
-    SpanPlace { trace_id, span_id }
+    SpanPlace { trace_id, span_id, is_sampled: trace.is_sampled() }
 }
 
 #[cfg(test)]
@@ -194,7 +258,7 @@ mod tests {
     #[test]
     fn a_host_samples_so_many_traces_in_a_second() {
         let flags = ["program", "--otlp-endpoint", "http://127.0.0.1:9", "--trace-sampling", "1"];
-        let telemetry = Program::parse_from(flags).telemetry.prepare().unwrap().unwrap();
+        let telemetry = Program::parse_from(flags).telemetry.prepare(&Limits::default()).unwrap().unwrap();
         let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let began = second();
         let sampled = (0..TRACES_PER_SECOND_MAX * 10).filter(|_| telemetry.spans().samples()).count() as u64;

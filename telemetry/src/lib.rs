@@ -13,5 +13,5 @@ pub use outbox::{Inbox, Outbox, Sending, Signal};
 pub use settings::{
     Endpoint, EndpointError, HeadersError, OtlpHeaders, Protocol, ResourceAttributes, ResourceError, Settings,
 };
-pub use spans::{SpanPlace, Spans};
+pub use spans::{EndedSpan, Onlooker, Sampling, SpanPlace, Spans};
 pub use transport::TransportError;

@@ -3,6 +3,7 @@
 //! Everything is started on a port of its own with its data in a temporary folder, and ends with the test.
 
 pub mod askers;
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod collector;

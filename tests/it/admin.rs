@@ -39,7 +39,7 @@ async fn health_readiness_and_status() {
     let host = Host::start(&application());
     assert_eq!(host.admin("/healthz").await.text(), "alive\n");
     assert_eq!(host.admin("/readyz").await.text(), "ready\n");
-    assert_eq!(host.admin("/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(host.admin("/nothing").await.status, StatusCode::NOT_FOUND);
     let status = host.status().await;
     assert_eq!(status["workloads"].as_array().unwrap().len(), 2);
     let gateway = host.workload("gateway").await;

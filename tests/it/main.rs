@@ -58,6 +58,7 @@ mod reload;
 mod scarcity;
 mod secrets;
 mod slow_attacks;
+mod status_page;
 mod stopping;
 mod store_backends;
 mod store_coverage;

@@ -1,6 +1,6 @@
 //! Spans of calls as a collector receives them, and what components tell of themselves by `wasi:otel`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use http::StatusCode;
@@ -165,6 +165,21 @@ async fn what_fails_says_so_in_its_span() {
     assert_eq!((call.status.as_ref().unwrap().code, value(call, "error.type").as_str()), (2, "trap"));
     let (first, _) = named(&spans, "GET gateway");
     assert_eq!((first.status.as_ref().unwrap().code, value(first, "http.response.status_code").as_str()), (2, "502"));
+}
+
+#[tokio::test]
+async fn a_call_has_so_many_spans_and_whom_it_asks_beyond_them_has_none() {
+    let collector = Collector::start().await;
+    let manifest = gateway() + &worker("work", "probe.work", &["poolSize: 1"]);
+    let host = Host::start_with(&manifest, collector.tell(Options::default()).flag("--limit", "call_spans_max=1"));
+    let asked = host.client("app.test").post("/request?subject=probe.work").body("echo:hi").send().await;
+    assert_eq!(asked.status, StatusCode::OK, "{}", asked.text());
+    let spans = collector.whole_trace(&trace_of(&host, 1).await, 5).await;
+    assert_eq!(
+        names(&spans).into_iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from(["POST gateway", "route", "admit", "call probe-gateway", "start instance"])
+    );
+    assert_eq!(value(&named(&spans, "call probe-gateway").0, "roadstead.spans_left_out"), "1");
 }
 
 #[tokio::test]

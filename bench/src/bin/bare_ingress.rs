@@ -60,7 +60,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = HttpServer::new(DynamicRouter::default(), address).await?;
-        server.start(HandlerContext { limits: Arc::new(limits), metrics: Metrics::default() }).await?;
+        server.start(HandlerContext { limits: Arc::new(limits), metrics: Metrics::default(), timelines: None }).await?;
         server.bind(binding)?;
         pending().await
     })

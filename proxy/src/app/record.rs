@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use roadstead_config::HostName;
 use roadstead_metrics::Held;
-use roadstead_runtime::{CallSpan, TraceId, call_span};
+use roadstead_runtime::{CallSpan, OpenTimeline, RequestEnd, RequestHead, TraceId, call_span};
 use tokio::time::Instant;
 use tracing::field::Empty;
 
@@ -57,6 +57,8 @@ pub(crate) struct Record {
     id: Option<HeaderValue>,
     trace: Option<TraceId>,
     span: Option<CallSpan>,
+    /// Where the request is one of those that are remembered with their spans.
+    timeline: Option<OpenTimeline>,
     status: Option<u16>,
     reason: Option<&'static str>,
     /// Time in the queue before the trigger.
@@ -100,6 +102,7 @@ impl Record {
             id: None,
             trace: None,
             span: None,
+            timeline: None,
             status: None,
             reason: None,
             waited: None,
@@ -180,9 +183,40 @@ impl Record {
         Step(self.span.as_ref().map(|span| CallSpan::below(span.context(), || call_span!(name, "internal"))))
     }
 
-    pub(super) fn route(&mut self, route: Arc<Route>) {
+    pub(super) fn route(&mut self, route: Arc<Route>, received: &mut Received) {
         route.metrics.in_flight.inc();
+        if let Some((timeline, trace)) = route
+            .timelines
+            .as_ref()
+            .and_then(|timelines| timelines.begin(&received.trace, self.started, || self.remembered(&route)))
+        {
+            received.trace = trace;
+            self.timeline = Some(timeline);
+            if self.span.is_none() {
+                self.span = Some(self.begin_span(received));
+            }
+        }
         self.route = Some(route);
+    }
+
+    /// What is remembered of the request from the start: nothing that its client wrote.
+    fn remembered(&self, route: &Route) -> RequestHead {
+        let path = self.uri.as_ref().and_then(|uri| route.pattern(uri.path()));
+        let path = path.map_or_else(String::new, ToString::to_string);
+        RequestHead { method: self.method.as_ref().map_or("", known_method), path }
+    }
+
+    /// Remembers how the request ended, where it is remembered at all.
+    fn end_timeline(&mut self, status: u16, duration: Duration) {
+        let end = || RequestEnd { status, reason: self.reason, duration, waited: self.waited };
+        if let Some(timeline) = self.timeline.take() {
+            return timeline.end(end());
+        }
+        if let Some((route, trace)) = self.route.as_ref().zip(self.trace)
+            && let Some(timelines) = &route.timelines
+        {
+            timelines.note(trace, self.started, end(), || self.remembered(route));
+        }
     }
 
     pub(super) fn status(&mut self, status: StatusCode) {
@@ -239,6 +273,8 @@ impl Drop for Record {
         let status = self.status.unwrap_or(CLIENT_GONE);
         let duration = self.started.elapsed();
         self.end_span(status);
+        drop(self.span.take());
+        self.end_timeline(status, duration);
         let trigger = self.trigger();
         trigger.count(status);
         trigger.duration.observe(duration.as_secs_f64());

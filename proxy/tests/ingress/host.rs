@@ -149,7 +149,7 @@ impl Host {
             server = server.with_tls(any_port, files).await?;
         }
         let metrics = Metrics::default();
-        let context = HandlerContext { limits: Arc::new(limits), metrics: metrics.clone() };
+        let context = HandlerContext { limits: Arc::new(limits), metrics: metrics.clone(), timelines: None };
         server.start(context).await?;
         Ok(Self { server, metrics })
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Host, turns::Turns};
 use crate::{
-    HandlerContext, HandlerError, HostHandler, PluginError,
+    HandlerContext, HandlerError, HostHandler, PluginError, Timelines,
     artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
     compile::{CompileOptions, CompileService, CompilerProgram},
     egress::{Egress, EgressOptions, EgressSetupError},
@@ -68,6 +68,7 @@ pub struct HostBuilder {
     folders: ReferenceFolders,
     egress: EgressOptions,
     shared: http::Extensions,
+    timelines: Option<Arc<Timelines>>,
 }
 
 impl HostBuilder {
@@ -163,6 +164,12 @@ impl HostBuilder {
         Self { egress: options, ..self }
     }
 
+    /// Has the HTTP handler keep requests in `timelines`. Their spans come there by whoever keeps the process's
+    /// ([`keep_spans`](crate::keep_spans)).
+    pub fn with_timelines(self, timelines: Arc<Timelines>) -> Self {
+        Self { timelines: Some(timelines), ..self }
+    }
+
     /// Gives the host something that plugins ask for by its type, in place of an earlier one of the type: a NATS client,
     /// for example, that they share ([`PluginContext::shared`]).
     pub fn with_shared<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -205,7 +212,8 @@ impl HostBuilder {
         let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, given)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
-            handler.start(HandlerContext { limits: limits.clone(), metrics: shown.clone() }).await?;
+            let timelines = self.timelines.clone();
+            handler.start(HandlerContext { limits: limits.clone(), metrics: shown.clone(), timelines }).await?;
         }
         Ok(Arc::new(Host {
             name: self.name.unwrap_or_else(|| "roadstead".into()),
@@ -213,6 +221,7 @@ impl HostBuilder {
             metrics: shown,
             foundry,
             handler: self.handler,
+            timelines: self.timelines,
             workloads: std::sync::Mutex::new(BTreeMap::new()),
             turns: Turns::default(),
             stopping: AtomicBool::new(false),

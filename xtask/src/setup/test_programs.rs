@@ -1,6 +1,6 @@
 //! Programs of Debian that tests call: clients of the host, honest ones and others, and a registry, which speak
-//! TLS and HTTP with code that is none of ours; what gives a test a network of its own; and what reads the files in
-//! deploy/.
+//! TLS and HTTP with code that is none of ours, a browser among them; what gives a test a network of its own; and what
+//! reads the files in deploy/.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,12 +9,13 @@ use super::{Finding, apt};
 use crate::process;
 
 /// Each program, with its package.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
     ("slowhttptest", "slowhttptest"),
     ("docker-registry", "docker-registry"),
+    ("chromium", "chromium"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("systemd-analyze", "systemd"),
