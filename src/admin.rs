@@ -2,18 +2,20 @@
 //! clients. How connections are taken is in [`listening`], who may ask what in [`access`], the paths in [`routes`].
 
 pub(crate) mod access;
-mod control;
+pub(crate) mod control;
 mod health;
 mod listening;
+mod logs;
 mod page;
 mod routes;
 pub(crate) mod socket;
+mod workloads;
 
 use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,14 +23,21 @@ use std::{
 
 use roadstead_proxy::{ListenAt, ListenError};
 use roadstead_runtime::host::Host;
-use tokio::{net::UnixListener, sync::Notify};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, Semaphore},
+};
 
 use access::{Access, AdminToken};
+use control::LogLevel;
 use listening::{Bounds, accept_tcp, accept_unix};
 use socket::{SocketError, SocketPlace, TakenSocket};
 
 /// Time between two attempts to take the default socket, which another host has.
 const SOCKET_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two looks at what workloads depend on.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +62,7 @@ pub(crate) struct AdminSettings {
     pub(crate) at: ListenAt,
     pub(crate) socket: SocketPlace,
     pub(crate) token: Option<AdminToken>,
+    pub(crate) log: Arc<dyn LogLevel>,
 }
 
 /// A running admin listener; it ends with the process's runtime.
@@ -70,6 +80,9 @@ struct AdminState {
     draining: AtomicBool,
     /// An operator wants the host to stop.
     drain: Notify,
+    /// Places of those who follow logs.
+    followers: Arc<Semaphore>,
+    log: Arc<dyn LogLevel>,
     /// Tells what does not keep the host from serving, but an operator should know.
     notice: OnceLock<Notice>,
 }
@@ -84,7 +97,7 @@ impl AdminServer {
     }
 
     async fn bounded(settings: AdminSettings, host: Arc<Host>, bounds: Bounds) -> Result<Self, AdminError> {
-        let AdminSettings { at, socket, token } = settings;
+        let AdminSettings { at, socket, token, log } = settings;
         if let (None, ListenAt::Address(address) | ListenAt::Shared(address)) = (&token, &at) {
             refuse_public(*address)?;
         }
@@ -99,9 +112,12 @@ impl AdminServer {
             deployed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
+            followers: Arc::new(Semaphore::new(logs::FOLLOWERS_MAX)),
+            log,
             notice: OnceLock::new(),
         });
         let socket = open_socket(socket, &state, bounds)?;
+        tokio::spawn(observe(Arc::downgrade(&state)));
         tokio::spawn(accept_tcp(listener, state.clone(), bounds));
         Ok(Self { address, socket, state })
     }
@@ -134,6 +150,15 @@ impl AdminServer {
     /// Returns when an operator has asked the host to stop.
     pub(crate) async fn told_to_drain(&self) {
         self.state.drain.notified().await;
+    }
+}
+
+/// Has the host notice, at about the time, when something changes on which workloads depend.
+async fn observe(state: Weak<AdminState>) {
+    loop {
+        tokio::time::sleep(OBSERVE_EVERY).await;
+        let Some(state) = state.upgrade() else { return };
+        state.host.observe();
     }
 }
 
@@ -233,7 +258,19 @@ mod tests {
 
     fn settings(address: &str, token: Option<AdminToken>) -> AdminSettings {
         let at = ListenAt::Address(address.parse().unwrap());
-        AdminSettings { at, socket: SocketPlace::Default(Vec::new()), token }
+        AdminSettings { at, socket: SocketPlace::Default(Vec::new()), token, log: Arc::new(Silent) }
+    }
+
+    struct Silent;
+
+    impl LogLevel for Silent {
+        fn current(&self) -> String {
+            String::new()
+        }
+
+        fn set(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
     }
 
     async fn start(bounds: Bounds) -> AdminServer {

@@ -2,16 +2,22 @@
 
 mod access_log;
 mod admin;
+mod asking;
 mod compile;
 mod compile_child;
 mod component_cache;
+mod describe;
+mod drain;
 mod egress;
+mod get;
 mod gpu;
 mod health;
 mod host;
 mod images;
 mod limits;
 mod log;
+mod log_level;
+mod logs;
 mod manifests;
 mod messaging;
 mod metrics;
@@ -22,10 +28,12 @@ mod proxies;
 mod registry;
 mod run;
 mod secrets;
+mod shown;
 mod sockets;
 mod stores;
 mod telemetry;
 mod tls;
+mod top;
 mod validate;
 
 use std::process::ExitCode;
@@ -49,6 +57,8 @@ Examples:
   roadstead compile app.yaml             compile components before they are needed
   roadstead push gateway.wasm ghcr.io/org/gateway:0.3.0
   roadstead inspect ghcr.io/org/gateway:0.3.0
+  roadstead get                          what a running host has
+  roadstead describe gateway             why a workload is not ready, and what to do
 
 Exit codes:
   0  done        1  failed, or not valid, or not well        2  wrong usage of the command line
@@ -70,6 +80,18 @@ enum Command {
     Push(Box<images::PushArguments>),
     /// Show what a component imports, exports, and what a manifest must declare for it.
     Inspect(Box<images::InspectArguments>),
+    /// List what a running host has.
+    Get(get::GetArguments),
+    /// Show all that a running host knows of a workload, and what to do where something is wrong.
+    Describe(describe::DescribeArguments),
+    /// Show what a workload's components write.
+    Logs(logs::LogsArguments),
+    /// Show what is busy on a running host.
+    Top(top::TopArguments),
+    /// Show or change what a running host's log has.
+    LogLevel(log_level::LogLevelArguments),
+    /// Tell a running host to stop in order.
+    Drain(drain::DrainArguments),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
     /// Print the catalogue of metrics: names, labels and what they mean.
@@ -96,6 +118,12 @@ pub fn main() -> ExitCode {
         Command::Gpu(arguments) => gpu::list(&arguments),
         Command::GpuChild(arguments) => gpu::child(&arguments),
         Command::Metrics(arguments) => metrics::main(&arguments),
+        Command::Get(arguments) => get::main(&arguments),
+        Command::Describe(arguments) => describe::main(&arguments),
+        Command::Logs(arguments) => logs::main(&arguments),
+        Command::Top(arguments) => top::main(&arguments),
+        Command::LogLevel(arguments) => log_level::main(arguments),
+        Command::Drain(arguments) => drain::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),
     }
 }

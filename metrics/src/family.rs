@@ -27,6 +27,8 @@ pub(crate) struct Series<V> {
 pub(crate) struct Cell<V> {
     pub(crate) value: V,
     labels: LabelValues,
+    /// The same as the text format has them.
+    text: Box<str>,
     of: Weak<Series<V>>,
 }
 
@@ -51,7 +53,9 @@ impl<V: Value> Series<V> {
         if let Some(there) = all.get(&labels).and_then(Weak::upgrade) {
             return there;
         }
-        let made = Arc::new(Cell { value: V::new(self.metric), labels: labels.clone(), of: Arc::downgrade(self) });
+        let text = text_of(self.metric, &labels);
+        let (value, of) = (V::new(self.metric), Arc::downgrade(self));
+        let made = Arc::new(Cell { value, labels: labels.clone(), text, of });
         all.insert(labels, Arc::downgrade(&made));
         made
     }
@@ -60,6 +64,40 @@ impl<V: Value> Series<V> {
     fn held(&self) -> Vec<Arc<Cell<V>>> {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
+}
+
+/// A family that writes its lines itself: a scrape of many workloads is over sooner than by the library's model.
+pub(crate) trait Lines: Send + Sync {
+    fn write(&self, to: &mut Vec<u8>);
+}
+
+impl<V: Value> Lines for Series<V> {
+    fn write(&self, to: &mut Vec<u8>) {
+        let bounds: Vec<String> = self.metric.buckets.iter().map(ToString::to_string).collect();
+        for cell in self.held() {
+            cell.value.write(self.metric.name, &cell.text, &bounds, to);
+        }
+    }
+}
+
+thread_local! {
+    /// Whether this thread writes the lines of families itself, and wants none of them from the registry.
+    static WRITING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What others have registered, and what is read when somebody asks: all that does not write its lines itself.
+pub(crate) fn gather_others(registry: &prometheus::Registry) -> Vec<proto::MetricFamily> {
+    WRITING.set(true);
+    let others = registry.gather();
+    WRITING.set(false);
+    others
+}
+
+/// `name="value"` of each, with commas between them.
+fn text_of(metric: &Metric, values: &[Box<str>]) -> Box<str> {
+    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pairs = metric.all_labels().zip(values).map(|(label, value)| format!("{}=\"{}\"", label.name, escaped(value)));
+    pairs.collect::<Vec<_>>().join(",").into()
 }
 
 impl<V> Series<V> {
@@ -104,6 +142,9 @@ impl<V: Value> Collector for Shown<V> {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
+        if WRITING.get() {
+            return Vec::new();
+        }
         let metric = self.series.metric;
         let read = |cell: &Arc<Cell<V>>| {
             let mut line = labelled(metric, &cell.labels);

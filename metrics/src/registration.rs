@@ -12,7 +12,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use crate::{
     CounterByEntry, CounterEntry, Counters, CountersBy, Error, GaugeEntry, Gauges, HistogramEntry, Histograms, Metric,
     Owner, PolledEntry, Sample,
-    family::{Series, Shown},
+    family::{Lines, Series, Shown, gather_others},
     owner::{Named, Owners},
     polled::Polled,
     value::{CounterValue, GaugeValue, HistogramValue, Value},
@@ -35,6 +35,7 @@ struct Inner {
 struct Registered {
     metric: &'static Metric,
     family: Arc<dyn Any + Send + Sync>,
+    lines: Option<Arc<dyn Lines>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -143,7 +144,7 @@ impl Metrics {
     ) -> Result<(), Error> {
         let metric = entry.metric();
         self.0.registry.register(Box::new(Polled::new(metric, Box::new(read))?))?;
-        self.note(metric, Arc::new(()));
+        self.note(metric, Arc::new(()), None);
         Ok(())
     }
 
@@ -157,14 +158,20 @@ impl Metrics {
     /// # Errors
     /// When somebody else's metric cannot be written.
     pub fn text(&self) -> Result<Vec<u8>, Error> {
-        let families = self.0.registry.gather();
+        let others = gather_others(&self.0.registry);
         let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text)?;
-        let silent = self.registered().into_iter();
-        let silent = silent.filter(|metric| families.iter().all(|family| family.name() != metric.name));
-        for Metric { name, help, kind, .. } in silent {
+        TextEncoder::new().encode(&others, &mut text)?;
+        let written: Vec<_> = self.shown().values().map(|shown| (shown.metric, shown.lines.clone())).collect();
+        for (Metric { name, help, kind, .. }, lines) in written {
+            // One that is read when somebody asks is there already, where there was something to read.
+            if others.iter().any(|family| family.name() == *name) {
+                continue;
+            }
             let kind = kind.as_str();
             text.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n").as_bytes());
+            if let Some(lines) = lines {
+                lines.write(&mut text);
+            }
         }
         Ok(text)
     }
@@ -180,12 +187,12 @@ impl Metrics {
         }
         let series = made.cloned().unwrap_or_else(|| Series::new(metric));
         self.0.registry.register(Box::new(Shown::new(series.clone())?))?;
-        self.note(metric, series.clone());
+        self.note(metric, series.clone(), Some(series.clone()));
         Ok(series)
     }
 
-    fn note(&self, metric: &'static Metric, family: Arc<dyn Any + Send + Sync>) {
-        self.shown().insert(metric.name, Registered { metric, family });
+    fn note(&self, metric: &'static Metric, family: Arc<dyn Any + Send + Sync>, lines: Option<Arc<dyn Lines>>) {
+        self.shown().insert(metric.name, Registered { metric, family, lines });
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Registered>> {

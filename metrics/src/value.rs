@@ -1,6 +1,10 @@
 //! The numbers themselves. Counting is an atomic addition or two: no lock, no look-up, nothing that can fail.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::{
+    fmt::Display,
+    io::Write,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
 use prometheus::proto;
 
@@ -13,6 +17,8 @@ const NANOS: f64 = 1e9;
 pub(crate) trait Value: Send + Sync + 'static {
     /// Nothing counted.
     fn new(metric: &'static Metric) -> Self;
+    /// Writes the number as lines of the text format; `labels` are as the format has them, without braces.
+    fn write(&self, name: &str, labels: &str, bounds: &[String], to: &mut Vec<u8>);
     /// Writes the number to a line of a scrape.
     fn read(&self, metric: &'static Metric, to: &mut proto::Metric);
 }
@@ -32,9 +38,31 @@ pub(crate) struct HistogramValue {
     sum: AtomicU64,
 }
 
+/// One line.
+fn line(name: &str, ending: &str, labels: &str, bound: Option<&str>, value: impl Display, to: &mut Vec<u8>) {
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(ending.as_bytes());
+    if !labels.is_empty() || bound.is_some() {
+        to.push(b'{');
+        to.extend_from_slice(labels.as_bytes());
+        if let Some(bound) = bound {
+            to.extend_from_slice(if labels.is_empty() { b"le=\"" } else { b",le=\"" });
+            to.extend_from_slice(bound.as_bytes());
+            to.push(b'"');
+        }
+        to.push(b'}');
+    }
+    // Writing to a Vec cannot fail.
+    let _ = writeln!(to, " {value}");
+}
+
 impl Value for CounterValue {
     fn new(_: &'static Metric) -> Self {
         Self::default()
+    }
+
+    fn write(&self, name: &str, labels: &str, _: &[String], to: &mut Vec<u8>) {
+        line(name, "", labels, None, self.0.load(Ordering::Relaxed), to);
     }
 
     fn read(&self, _: &'static Metric, to: &mut proto::Metric) {
@@ -48,6 +76,10 @@ impl Value for CounterValue {
 impl Value for GaugeValue {
     fn new(_: &'static Metric) -> Self {
         Self::default()
+    }
+
+    fn write(&self, name: &str, labels: &str, _: &[String], to: &mut Vec<u8>) {
+        line(name, "", labels, None, self.0.load(Ordering::Relaxed), to);
     }
 
     fn read(&self, _: &'static Metric, to: &mut proto::Metric) {
@@ -85,6 +117,19 @@ impl Value for HistogramValue {
     fn new(metric: &'static Metric) -> Self {
         let buckets = (0..=metric.buckets.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds: metric.buckets, buckets, sum: AtomicU64::new(0) }
+    }
+
+    fn write(&self, name: &str, labels: &str, bounds: &[String], to: &mut Vec<u8>) {
+        let mut seen = 0;
+        for (place, bucket) in self.buckets.iter().enumerate() {
+            seen += bucket.load(Ordering::Relaxed);
+            let bound = bounds.get(place).map_or("+Inf", String::as_str);
+            line(name, "_bucket", labels, Some(bound), seen, to);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "the text format has no whole numbers")]
+        let sum = self.sum.load(Ordering::Relaxed) as f64 / NANOS;
+        line(name, "_sum", labels, None, sum, to);
+        line(name, "_count", labels, None, seen, to);
     }
 
     fn read(&self, _: &'static Metric, to: &mut proto::Metric) {

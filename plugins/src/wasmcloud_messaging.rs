@@ -284,6 +284,11 @@ impl HostPlugin for Messaging {
         Ok(Some(Box::new(intake)))
     }
 
+    fn subscriptions(&self, component: &ComponentHandle) -> Vec<String> {
+        let bound = component.bound::<Bound>().filter(|_| !component.granted_exports().is_empty());
+        bound.map_or(Vec::new(), |bound| bound.config.subscriptions.iter().map(ToString::to_string).collect())
+    }
+
     fn readiness(&self) -> Result<(), String> {
         match &self.brokers {
             Brokers::Shared(broker) => broker.readiness(),

@@ -3,11 +3,11 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
-use roadstead_config::TrustedProxies;
+use roadstead_config::{HostPattern, TrustedProxies};
 use roadstead_runtime::{
     BindError, HandlerContext, HandlerError, HostHandler, TriggerBinding, TriggerTraffic, WorkloadId,
 };
@@ -241,6 +241,10 @@ impl HostHandler for HttpServer {
         drop(self.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.tls_socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.drain(limit).await
+    }
+
+    fn certificate_expires(&self, host: &HostPattern) -> Option<SystemTime> {
+        self.started.get()?.tls.as_ref()?.expires(host)
     }
 
     fn refuses(&self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ use wasmtime::{
 };
 
 use crate::{
-    Call, CallError, CallSpan, InstanceState, TraceContext, WorkloadId, call_span,
+    Call, CallError, CallSpan, InstanceState, TraceContext, TraceId, WorkloadId, call_span,
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::{Entrance, InLane},
@@ -137,13 +137,20 @@ impl ComponentHandle {
         T: Send,
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T> + Send,
     {
+        let watch = self.watch(&call);
         let (span, call) = self.call_span(&call, if self.pool.is_some() { "pooled" } else { "fresh" });
         let result = match &self.pool {
             Some(pool) => self.call_pooled(pool, admit_by, call, work).await,
             None => self.call_fresh(call, work).await,
         };
         note_failure(&span, &result);
+        watch.end(&result);
         result
+    }
+
+    /// Begins to look after a call that must end by its deadline.
+    pub(crate) fn watch(&self, call: &Call) -> CallWatch<'_> {
+        CallWatch { component: self, deadline: call.deadline, trace: call.trace.trace_id(), ended: false }
     }
 
     /// Runs a task that calls into the component where it disturbs nobody: where its caller is, and in the background
@@ -213,6 +220,36 @@ impl ComponentHandle {
     pub(crate) fn close(&self) {
         if let Some(pool) = &self.pool {
             pool.close();
+        }
+    }
+}
+
+/// Notes how a call failed. Dropped before its end, the call was given up: by its caller, or because its time was over.
+pub(crate) struct CallWatch<'a> {
+    component: &'a ComponentHandle,
+    deadline: Instant,
+    trace: TraceId,
+    ended: bool,
+}
+
+impl CallWatch<'_> {
+    /// The call is over.
+    pub(crate) fn end<T>(mut self, result: &Result<T, CallError>) {
+        self.ended = true;
+        if let Err(error) = result {
+            self.note(error);
+        }
+    }
+
+    fn note(&self, error: &CallError) {
+        self.component.plan.journal.failed(self.component.name(), error, self.trace);
+    }
+}
+
+impl Drop for CallWatch<'_> {
+    fn drop(&mut self) {
+        if !self.ended && Instant::now() >= self.deadline {
+            self.note(&CallError::Deadline);
         }
     }
 }

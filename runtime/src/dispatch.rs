@@ -1,6 +1,12 @@
 //! The seam between an HTTP ingress and the workloads behind it. It knows neither pingora nor wasmtime.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -167,6 +173,12 @@ pub trait HostHandler: Send + Sync + 'static {
     /// Takes no new connection and waits until the requests under way have ended, at most `limit`; returns how
     /// many were cut off.
     async fn drain(&self, limit: Duration) -> usize;
+
+    /// When the certificate ends that clients of `host` are shown; `None` where there is none.
+    fn certificate_expires(&self, host: &HostPattern) -> Option<SystemTime> {
+        let _ = host;
+        None
+    }
 
     /// Why it takes nothing in for the time being; `None` while it does.
     fn refuses(&self) -> Option<&'static str> {

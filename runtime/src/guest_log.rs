@@ -17,7 +17,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::{Call, TraceId, WorkloadId};
+use crate::{Call, TraceId, WorkloadId, journal::Journal};
 
 /// The `tracing` target of everything that guests say.
 pub const GUEST_LOG_TARGET: &str = "roadstead::guest";
@@ -54,6 +54,7 @@ impl fmt::Display for LogText<'_> {
 pub struct GuestLog {
     workload: WorkloadId,
     component: ResourceName,
+    journal: Arc<Journal>,
     trace: Mutex<Option<TraceId>>,
     bytes_left: AtomicU64,
     bytes_dropped: AtomicU64,
@@ -62,10 +63,11 @@ pub struct GuestLog {
 }
 
 impl GuestLog {
-    pub(crate) fn new(workload: WorkloadId, component: ResourceName, limits: &Limits) -> Self {
+    pub(crate) fn new(workload: WorkloadId, component: ResourceName, journal: Arc<Journal>, limits: &Limits) -> Self {
         Self {
             workload,
             component,
+            journal,
             trace: Mutex::new(None),
             bytes_left: AtomicU64::new(limits.log_bytes_per_call_max),
             bytes_dropped: AtomicU64::new(0),
@@ -107,17 +109,23 @@ impl GuestLog {
         }
         macro_rules! emit {
             ($level:expr) => {
-                tracing::event!(
-                    target: GUEST_LOG_TARGET,
-                    $level,
-                    namespace = %self.workload.namespace,
-                    workload = %self.workload.name,
-                    component = %self.component,
-                    trace_id = %self.trace_text(),
-                    context = %LogText::new(context, self.message_bytes_max),
-                    "{}",
-                    LogText::new(message, self.message_bytes_max)
-                )
+                // What the host's log leaves out is not kept elsewhere.
+                if tracing::enabled!(target: GUEST_LOG_TARGET, $level) {
+                    let context = LogText::new(context, self.message_bytes_max).to_string();
+                    let message = LogText::new(message, self.message_bytes_max).to_string();
+                    let workload = &self.workload;
+                    tracing::event!(
+                        target: GUEST_LOG_TARGET,
+                        $level,
+                        namespace = %workload.namespace,
+                        workload = %workload.name,
+                        component = %self.component,
+                        trace_id = %self.trace_text(),
+                        context,
+                        "{message}"
+                    );
+                    self.keep($level, context, message);
+                }
             };
         }
         match level {
@@ -127,6 +135,12 @@ impl GuestLog {
             tracing::Level::WARN => emit!(tracing::Level::WARN),
             tracing::Level::ERROR => emit!(tracing::Level::ERROR),
         }
+    }
+
+    /// Keeps a line for who asks for the workload's.
+    fn keep(&self, level: tracing::Level, context: String, message: String) {
+        let trace = *self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        self.journal.lines.write(level.as_str(), self.component.as_str(), (context, message), trace);
     }
 
     fn trace_text(&self) -> String {
@@ -273,7 +287,7 @@ mod tests {
     #[test]
     fn a_guest_writes_so_much_to_its_output_at_once() {
         let id = WorkloadId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() };
-        let log = Arc::new(GuestLog::new(id, "c".parse().unwrap(), &Limits::default()));
+        let log = Arc::new(GuestLog::new(id, "c".parse().unwrap(), Arc::default(), &Limits::default()));
         // The engine ends a guest that writes more than it was told.
         assert_eq!(LogStream::stdout(log).check_write().unwrap(), WRITE_BYTES_MAX);
     }

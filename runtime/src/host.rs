@@ -6,6 +6,7 @@
 mod builder;
 pub(crate) mod deploy;
 mod live;
+mod report;
 mod request;
 mod status;
 mod turns;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 pub use builder::{BuildError, HostBuilder};
 pub use live::{HostLive, PoolLive, TriggerLive};
+pub use report::{Finding, SubscriptionReport, WorkloadEvent, WorkloadReport, WorkloadSummary};
 pub use request::{TriggerSpec, WorkloadRequest};
 pub use status::{
     ComponentStatus, HostStatus, InterfaceStatus, PluginStatus, TriggerStatus, WorkloadState, WorkloadStatus,
@@ -34,12 +36,13 @@ pub use status::{
 
 use crate::{
     HostHandler, Timelines, WorkloadId,
+    diagnosis::Failure,
     engine::EngineWithClock,
-    error_text,
     support::Abilities,
     workload::{Foundry, Workload},
 };
 use deploy::Begun;
+use report::Refusals;
 use turns::{Attempt, Turns};
 
 /// What can be asked of a host, by a program that embeds it or by a control plane.
@@ -71,6 +74,8 @@ pub struct Host {
     workloads: std::sync::Mutex<BTreeMap<WorkloadId, Entry>>,
     /// What happens to one workload happens one after the other; others do not wait for it.
     turns: Turns,
+    /// What was asked for and came to nothing.
+    refusals: Refusals,
     /// Nothing is started any more.
     stopping: AtomicBool,
     started: Instant,
@@ -82,7 +87,7 @@ struct Entry {
     request: Arc<WorkloadRequest>,
     state: WorkloadState,
     /// Why the state is an error; for a replaced workload, why its successor did not come to be.
-    reason: Option<String>,
+    failure: Option<Failure>,
     running: Option<Arc<Workload>>,
     /// Ends the attempt to start it that is under way; and tells this entry from one that came after it.
     attempt: Attempt,
@@ -140,7 +145,7 @@ impl Host {
         let turn = self.turns.of(&request.id);
         let _turn = turn.lock().await;
         let status = match self.enter(&request) {
-            Ok(attempt) => self.note_failure(&request, error_text(reason), &attempt),
+            Ok(attempt) => self.note_failure(&request, Failure::refused(reason), &attempt),
             Err(error) => self.refused(&request, &error),
         };
         self.count_states();
@@ -228,7 +233,12 @@ impl HostApi for Host {
 
     async fn workload_stop(&self, id: &WorkloadId) -> WorkloadStatus {
         match self.begin_stop(id) {
-            Begun::Nothing => return WorkloadStatus::not_found(id),
+            Begun::Nothing => {
+                if self.refusals.forget(id) {
+                    self.foundry.journals.forget(id);
+                }
+                return WorkloadStatus::not_found(id);
+            }
             Begun::Already => {}
             Begun::Now(attempt) => self.finish_stop(id, &attempt).await,
         }

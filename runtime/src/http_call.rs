@@ -102,9 +102,11 @@ impl Dispatch for HttpTarget {
         call: Call,
     ) -> Result<http::Response<ResponseBody>, CallError> {
         let component = &self.component;
-        let place = component.enter_fresh()?;
-        let (span, call) = component.call_span(&call, "fresh");
-        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics, call)?;
+        let note = |error: &CallError| component.plan.journal.failed(component.name(), error, call.trace.trace_id());
+        let place = component.enter_fresh().inspect_err(note)?;
+        let (span, own_call) = component.call_span(&call, "fresh");
+        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics, own_call);
+        let live = live.inspect_err(note)?;
         component.metrics.created_fresh();
 
         let bytes_left = component.shared.limits.response_body_bytes_max;
@@ -128,13 +130,14 @@ impl Dispatch for HttpTarget {
         match head.await {
             Ok(Ok(response)) => Ok(response.map(|body| ResponseBody::new(GuestBody::new(body, guest, bytes_left)))),
             Ok(Err(code)) => {
-                Err(CallError::fault(FaultKind::GuestError, one_line(format_args!("the guest answered {code:?}"))))
+                let detail = one_line(format_args!("the guest answered {code:?}"));
+                Err(CallError::fault(FaultKind::GuestError, detail)).inspect_err(note)
             }
-            Err(_) => {
-                Err(guest.end().await.err().unwrap_or_else(|| {
-                    CallError::fault(FaultKind::NoResponse, "the guest returned without a response")
-                }))
-            }
+            Err(_) => Err(guest.end().await.err().unwrap_or_else(|| {
+                let error = CallError::fault(FaultKind::NoResponse, "the guest returned without a response");
+                note(&error);
+                error
+            })),
         }
     }
 }
@@ -155,7 +158,7 @@ impl GuestRun {
     async fn finish(self) -> Result<(), CallError> {
         let Self { component, proxy, mut live, request, scheme, head_sender, span, _place } = self;
         let deadline = live.store.data().call().deadline;
-        let timer = component.metrics.begin_call(deadline);
+        let (timer, watch) = (component.metrics.begin_call(deadline), component.watch(live.store.data().call()));
         let ended = guarded(live.bounds(), handle(&component, &proxy, &mut live, request, scheme, head_sender)).await;
         // At the deadline nobody takes the response any more, and how a guest ends that learns of it says nothing.
         let result = match tokio::time::Instant::now() >= deadline {
@@ -176,6 +179,7 @@ impl GuestRun {
             );
         }
         timer.end(&result);
+        watch.end(&result);
         result
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use roadstead_config::{InterfaceName, ResourceName};
 
 use crate::{
-    WorkloadId, cpu::CpuBudget, egress::ComponentEgress, gate::Gate, lanes::LongRuns, link::LinkedComponent,
-    plugin::BoundState,
+    WorkloadId, cpu::CpuBudget, egress::ComponentEgress, gate::Gate, journal::Journal, lanes::LongRuns,
+    link::LinkedComponent, plugin::BoundState,
 };
 
 /// What is fixed for a component from its deployment to its end.
@@ -19,6 +19,8 @@ pub(crate) struct ComponentPlan {
     /// Whose replica the workload is.
     pub(crate) deployment: ResourceName,
     pub(crate) name: ResourceName,
+    /// Where faults and lines go.
+    pub(crate) journal: Arc<Journal>,
     pub(crate) linked: Arc<LinkedComponent>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) memory_bytes_max: usize,

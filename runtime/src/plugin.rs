@@ -167,6 +167,12 @@ pub trait HostPlugin: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What a running component is called for by this plugin, such as the subjects of its messages.
+    fn subscriptions(&self, component: &ComponentHandle) -> Vec<String> {
+        let _ = component;
+        Vec::new()
+    }
+
     /// Whether the plugin itself looks up what `secretFrom` of its packages' entries names: then the names are left in the
     /// entries it is bound with, and no value is among their settings.
     fn reads_secrets(&self) -> bool {

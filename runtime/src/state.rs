@@ -36,7 +36,7 @@ pub struct InstanceState {
 
 impl InstanceState {
     pub(crate) fn new(plan: Arc<ComponentPlan>, limits: &Limits, call: Call) -> Self {
-        let log = Arc::new(GuestLog::new(plan.workload.clone(), plan.name.clone(), limits));
+        let log = Arc::new(GuestLog::new(plan.workload.clone(), plan.name.clone(), plan.journal.clone(), limits));
         log.begin(&call);
         let output = [LogStream::stdout(log.clone()), LogStream::stderr(log.clone())];
         let [stdout, stderr] = output.clone();
@@ -107,6 +107,13 @@ impl InstanceState {
     /// Where the guest's messages go.
     pub fn log(&self) -> &Arc<GuestLog> {
         &self.log
+    }
+
+    /// Notes, for operators, that something that the guest asked for failed: as a fault of its component. `message` may
+    /// stand in a log, and names no secret.
+    pub fn note_fault(&self, kind: &'static str, message: &str, remedy: &'static str) {
+        let trace = self.call.trace.trace_id();
+        self.plan.journal.fault(&self.plan.name, kind, message, remedy, Some(trace));
     }
 
     /// What a plugin prepared for this component when the workload was bound.

@@ -20,6 +20,7 @@ use crate::{
     host::WorkloadRequest,
     http_call::HttpTarget,
     instance::HostShared,
+    journal::Journals,
     lanes::LongRuns,
     link::ComponentLinker,
     metrics::RuntimeMetrics,
@@ -70,6 +71,8 @@ pub(crate) struct Foundry {
     linker: ComponentLinker,
     tenants: TenantSlots,
     folders: ReferenceFolders,
+    /// What became of workloads.
+    pub(crate) journals: Journals,
 }
 
 impl Foundry {
@@ -85,7 +88,8 @@ impl Foundry {
         let linker = ComponentLinker::new(&shared.engine)?;
         let catalogue = Catalogue::new(&plugins, remedies);
         let tenants = TenantSlots::new(&shared.limits);
-        Ok(Self { shared, plugins, catalogue, metrics, egress, compiler, images, linker, tenants, folders })
+        let journals = Journals::default();
+        Ok(Self { shared, plugins, catalogue, metrics, egress, compiler, images, linker, tenants, folders, journals })
     }
 
     /// Makes a workload: reads, compiles, checks and links its components, binds plugins, warms pools. Nothing of it
@@ -154,6 +158,7 @@ impl Foundry {
             workload: id.clone(),
             deployment: request.deployment.clone(),
             name: component.name.clone(),
+            journal: self.journals.of(id),
             linked,
             environment: component.local_resources.environment.config.clone().into_iter().collect(),
             memory_bytes_max: self.memory_bytes_max(component),

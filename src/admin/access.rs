@@ -60,7 +60,6 @@ impl AdminToken {
         self.0.expose_secret().as_bytes().ct_eq(given).into()
     }
 
-    #[allow(dead_code, reason = "commands will ask with it")]
     /// The value of a request's `Authorization` header.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.0.expose_secret())

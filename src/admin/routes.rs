@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     AdminState,
     access::{Needs, Way},
-    control, health, page,
+    control, health, logs, page, workloads,
 };
 
 /// Bytes of a request's body.
@@ -45,9 +45,12 @@ impl Route {
     pub(super) const fn get(at: At, needs: Needs, answer: fn(&Asked<'_>) -> Answer) -> Self {
         Self { method: Method::GET, at, needs, answer }
     }
+
+    const fn change(method: Method, at: At, answer: fn(&Asked<'_>) -> Answer) -> Self {
+        Self { method, at, needs: Needs::Changing, answer }
+    }
 }
 
-#[allow(dead_code, reason = "the page is the first")]
 /// What a route is asked.
 pub(super) struct Asked<'a> {
     pub(super) state: &'a Arc<AdminState>,
@@ -74,7 +77,15 @@ static ROUTES: &[Route] = &[
     Route::get(At::Path("/readyz"), Needs::Nothing, health::readiness),
     Route::get(At::Path("/metrics"), Needs::Reading, health::metrics),
     Route::get(At::Path("/status"), Needs::Reading, health::status),
-    Route { method: Method::POST, at: At::Path("/v1/drain"), needs: Needs::Changing, answer: control::drain },
+    Route::get(At::Path("/v1/workloads"), Needs::Reading, workloads::list),
+    Route::get(At::Below("/v1/workloads/"), Needs::Reading, workloads::one),
+    Route::get(At::Path("/v1/triggers"), Needs::Reading, workloads::triggers),
+    Route::get(At::Path("/v1/hosts"), Needs::Reading, workloads::hosts),
+    Route::get(At::Path("/v1/events"), Needs::Reading, workloads::events),
+    Route::get(At::Path("/v1/logs"), Needs::Reading, logs::answer),
+    Route::get(At::Path("/v1/log-level"), Needs::Reading, control::log_level),
+    Route::change(Method::PUT, At::Path("/v1/log-level"), control::set_log_level),
+    Route::change(Method::POST, At::Path("/v1/drain"), control::drain),
 ];
 
 /// The tables, in which no path is twice.

@@ -132,7 +132,6 @@ fn is_private(folder: &Path) -> bool {
         .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0)
 }
 
-#[allow(dead_code, reason = "commands will ask it")]
 /// Whether a client may believe what is said at a socket: its folder is that of this user, or of root.
 pub(crate) fn is_trusted(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(Path::new("/"));

@@ -1,10 +1,14 @@
 //! Where operators reach a host beside its TCP address, and by what: the flags of the admin listener that every host has.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use roadstead_proxy::ListenAt;
 
+use super::log::LogHandle;
 use crate::admin::{
     AdminSettings,
     access::{AdminToken, TokenError},
@@ -26,10 +30,10 @@ pub(super) struct AdminArguments {
 
 impl AdminArguments {
     /// How the listener is set up, at the address `at`.
-    pub(super) fn settings(&self, at: ListenAt) -> Result<AdminSettings, TokenError> {
+    pub(super) fn settings(&self, at: ListenAt, log: Arc<LogHandle>) -> Result<AdminSettings, TokenError> {
         let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
         let socket = self.admin_socket.clone().map_or_else(default_socket, SocketPlace::At);
-        Ok(AdminSettings { at, socket, token })
+        Ok(AdminSettings { at, socket, token, log })
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
-    log,
+    log::{self, LogHandle},
     messaging::SendingArguments,
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
@@ -139,12 +139,12 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let spans = telemetry.as_ref().map(Telemetry::spans);
-    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+    let log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
     match arguments.tls_files() {
-        Ok(tls_files) => process::run(serve(arguments, tls_files, telemetry)),
+        Ok(tls_files) => process::run(serve(arguments, log.level(), tls_files, telemetry)),
         Err(error) => usage(&error),
     }
 }
@@ -169,6 +169,7 @@ impl HostArguments {
 
 async fn serve(
     arguments: HostArguments,
+    log: Arc<LogHandle>,
     tls_files: Option<TlsFiles>,
     telemetry: Option<Telemetry>,
 ) -> Result<Ended, HostError> {
@@ -176,7 +177,7 @@ async fn serve(
     let told = (telemetry.outbox().cloned(), telemetry.timelines());
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
-        started = start(arguments, tls_files, told) => started?,
+        started = start(arguments, log, tls_files, told) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(outbox) = telemetry.outbox() {
@@ -203,10 +204,11 @@ async fn serve(
 
 async fn start(
     arguments: HostArguments,
+    log: Arc<LogHandle>,
     tls_files: Option<TlsFiles>,
     (outbox, timelines): Told,
 ) -> Result<(ClusterShutdown, AdminServer), HostError> {
-    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into())?;
+    let admin = arguments.admin.settings(arguments.addresses.admin_addr.into(), log)?;
     let http = ingress(&arguments, tls_files).await?;
     let limits = arguments.limits();
     let gpu = arguments.gpu.plugin(&limits).await?;

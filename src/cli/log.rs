@@ -1,6 +1,9 @@
 //! The host's log: for people on a terminal, or a JSON object a line for machines. Written to standard error.
 
-use std::{fmt::Write as _, io::IsTerminal};
+use std::{
+    io::IsTerminal,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use clap::{Args, ValueEnum};
 use roadstead_runtime::SPAN_TARGET;
@@ -8,17 +11,19 @@ use roadstead_telemetry::Spans;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::filter_fn,
+    filter::{ParseError, filter_fn},
     fmt::{
         self,
         format::{Format, Json, JsonFields},
     },
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
 use super::access_log::{self, AccessLog, AccessLogError, Destination};
+use crate::admin::control::LogLevel;
 
 /// What is left out by default: the inner life of libraries.
 const QUIET_LIBRARIES: [&str; 10] = [
@@ -37,6 +42,9 @@ const QUIET_LIBRARIES: [&str; 10] = [
     // These are no lines.
     "roadstead::span=off",
 ];
+
+/// Characters of a filter that is repeated.
+const SHOWN_MAX: usize = 200;
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,6 +94,14 @@ pub(super) enum LogError {
 #[must_use]
 pub(super) struct Log {
     access: Option<AccessLog>,
+    level: Arc<LogHandle>,
+}
+
+impl Log {
+    /// What changes the level while the process runs.
+    pub(super) fn level(&self) -> Arc<LogHandle> {
+        self.level.clone()
+    }
 }
 
 impl Drop for Log {
@@ -99,6 +115,49 @@ impl Drop for Log {
     }
 }
 
+/// Changes the level of the process's log.
+pub(super) struct LogHandle {
+    current: Mutex<String>,
+    /// Whether lines about requests are among the others.
+    has_requests: bool,
+    replace: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
+
+impl LogHandle {
+    fn new<S: 'static>(current: &str, has_requests: bool, handle: reload::Handle<EnvFilter, S>) -> Self {
+        let replace = Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+        Self { current: Mutex::new(current.to_owned()), has_requests, replace }
+    }
+}
+
+impl LogLevel for LogHandle {
+    fn current(&self) -> String {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, filter: &str) -> Result<(), String> {
+        let shown: String = filter.chars().take(SHOWN_MAX).collect();
+        let wrong =
+            || format!("{shown:?} is no level and no filter; write for example info, or info,roadstead::guest=debug");
+        if filter.is_empty() {
+            return Err(wrong());
+        }
+        (self.replace)(filter_of(filter, self.has_requests).map_err(|_| wrong())?)?;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
+        Ok(())
+    }
+}
+
+/// A level with what is left out by default.
+fn filter_of(level: &str, has_requests: bool) -> Result<EnvFilter, ParseError> {
+    let mut directives = format!("{},{level}", QUIET_LIBRARIES.join(","));
+    if !has_requests {
+        // Of two for one target the last counts.
+        directives += &format!(",{}=off", access_log::TARGET);
+    }
+    EnvFilter::try_new(directives)
+}
+
 /// Starts the log of the process, and with `spans` the way from a call's spans to them.
 pub(super) fn start(
     arguments: &LogArguments,
@@ -106,13 +165,10 @@ pub(super) fn start(
     spans: Option<&Spans>,
 ) -> Result<Log, LogError> {
     let destination = access.map_or(&Destination::Log, |access| &access.access_log);
-    let mut directives = format!("{},{}", QUIET_LIBRARIES.join(","), arguments.log_level);
-    if *destination != Destination::Log {
-        // Of two for one target the last counts.
-        let _ = write!(directives, ",{}=off", access_log::TARGET);
-    }
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|source| LogError::Level { given: arguments.log_level.clone(), source })?;
+    let has_requests = *destination == Destination::Log;
+    let level = &arguments.log_level;
+    let filter = filter_of(level, has_requests).map_err(|source| LogError::Level { given: level.clone(), source })?;
+    let (filter, handle) = reload::Layer::new(filter);
     let access = match destination {
         Destination::File(path) => Some(AccessLog::open(path)?),
         Destination::Log | Destination::Off => None,
@@ -122,7 +178,7 @@ pub(super) fn start(
     let requests = access.clone().map(|file| json().with_writer(file).with_filter(of_access));
     let registry = tracing_subscriber::registry().with(spans).with(requests);
     registry.with(lines(arguments.log_format).with_filter(filter)).init();
-    Ok(Log { access })
+    Ok(Log { access, level: Arc::new(LogHandle::new(level, has_requests, handle)) })
 }
 
 /// What writes the lines.
@@ -141,4 +197,18 @@ fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn L
 /// One JSON object a line.
 fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> fmt::Layer<S, JsonFields, Format<Json>> {
     fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_changes_nothing_and_is_repeated_in_part() {
+        let (_filter, handle) = reload::Layer::<_, tracing_subscriber::Registry>::new(filter_of("info", true).unwrap());
+        let log = LogHandle::new("info", true, handle);
+        let error = log.set(&format!("[{}", "y".repeat(SHOWN_MAX * 2))).unwrap_err();
+        assert_eq!(error.matches('y').count(), SHOWN_MAX - 1, "{error}");
+        assert_eq!(log.current(), "info");
+    }
 }

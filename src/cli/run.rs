@@ -24,7 +24,8 @@ use super::{
     fail,
     gpu::{GpuArguments, HostGpuError},
     limits::LimitArguments,
-    log, manifests,
+    log::{self, LogHandle},
+    manifests,
     messaging::MessagingArguments,
     process::{self, Ended, Signals, millis},
     proxies::ProxyArguments,
@@ -36,7 +37,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer, AdminSettings, access::TokenError};
+use crate::admin::{AdminError, AdminServer, access::TokenError};
 use deployment::Deployment;
 
 /// Flags of `roadstead run`.
@@ -137,6 +138,7 @@ enum RunError {
 /// All that a host is started from.
 struct Orders {
     arguments: RunArguments,
+    log: Arc<LogHandle>,
     secrets: Secrets,
     limits: Limits,
     set: ManifestSet,
@@ -153,11 +155,11 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let spans = telemetry.as_ref().map(Telemetry::spans);
-    let _log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
+    let log = match log::start(&arguments.log, Some(&arguments.access_log), spans) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    let orders = match read(arguments) {
+    let orders = match read(arguments, log.level()) {
         Ok(orders) => orders,
         Err(code) => return code,
     };
@@ -165,7 +167,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
 }
 
 /// Reads what the arguments name, while the process has one thread; what is wrong with it has been said when it fails.
-fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
+fn read(arguments: RunArguments, log: Arc<LogHandle>) -> Result<Orders, ExitCode> {
     let passed = PassedSockets::take().map_err(|error| usage(&error))?;
     if passed.of_another {
         tracing::warn!("LISTEN_PID is not this process: the sockets of LISTEN_FDS are left alone");
@@ -185,7 +187,7 @@ fn read(arguments: RunArguments) -> Result<Orders, ExitCode> {
         eprintln!("error: nothing was started; correct the manifests first");
         ExitCode::FAILURE
     })?;
-    Ok(Orders { arguments, secrets, limits, set, seen, places, tls_files })
+    Ok(Orders { arguments, log, secrets, limits, set, seen, places, tls_files })
 }
 
 async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
@@ -219,9 +221,9 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
 }
 
 async fn start(orders: Orders, (outbox, timelines): Told) -> Result<(Arc<Host>, AdminServer), RunError> {
-    let Orders { arguments, secrets, limits, set, seen, places, tls_files } = orders;
+    let Orders { arguments, log, secrets, limits, set, seen, places, tls_files } = orders;
     // Before anything is made that takes time.
-    let admin: AdminSettings = arguments.admin.settings(places.admin)?;
+    let admin = arguments.admin.settings(places.admin, log)?;
     let messaging = arguments.messaging.plugin().await?;
     let gpu = arguments.gpu.plugin(&limits).await?;
     let stores = arguments.stores.plugins(&messaging, &limits).await?;

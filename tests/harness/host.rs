@@ -262,6 +262,28 @@ impl Host {
         self.admin
     }
 
+    /// What a command says that asks this host over its socket.
+    pub async fn ask(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = roadstead();
+        command.args(arguments).arg("--admin-socket").arg(admin_socket(&self.folder));
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The same for one that ends well: what it prints.
+    pub async fn told(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// A command that goes on asking this host over its socket.
+    pub fn following(&self, arguments: &[&str]) -> Process {
+        let mut command = roadstead();
+        command.args(arguments).arg("--admin-socket").arg(admin_socket(&self.folder));
+        Process::start(command)
+    }
+
     pub async fn status(&self) -> Value {
         serde_json::from_str(&self.admin("/status").await.text()).unwrap()
     }

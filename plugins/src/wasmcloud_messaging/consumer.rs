@@ -30,6 +30,9 @@ impl Host for InstanceState {
         let result = request(self, &bound, &subject, body, timeout_ms).await;
         bound.metrics.round_trip.observe(begun.elapsed().as_secs_f64());
         bound.metrics.requests.count(result.as_ref().map(drop).map_err(|refusal| refusal.kind));
+        if let Err(refusal) = &result {
+            note_fault(self, &subject, refusal);
+        }
         result.map_err(|refusal| refusal.text)
     }
 
@@ -118,6 +121,41 @@ fn send_span(call: &Call, subject: &str, body_bytes: usize) -> CallSpan {
             messaging.message.body.size = body_bytes,
         )
     })
+}
+
+/// Tells operators of requests that had no answer for a reason that they can do something about. What a worker said is
+/// between it and who asked.
+fn note_fault(state: &InstanceState, subject: &str, refusal: &Refusal) {
+    let (kind, what, remedy) = match refusal.kind {
+        "no-responders" => (
+            "no-responders",
+            "nobody handles messages on",
+            "see that the worker runs (`roadstead get workloads`) and subscribes to the subject",
+        ),
+        "timeout" => (
+            "request-timeout",
+            "no reply came in time on",
+            "whoever handles the subject is too slow: see `roadstead describe` of the worker; make it faster, give it a \
+             larger pool, or let the component wait longer",
+        ),
+        "worker-error" => (
+            "worker-error",
+            "the worker refused or failed on",
+            "see `roadstead describe` and `roadstead logs` of the worker",
+        ),
+        "subject-denied" => (
+            "subject-denied",
+            "the manifest lets it send nothing to",
+            "add the subject to `publish` in the manifest, or correct the component",
+        ),
+        "connection-lost" | "broker" => (
+            "broker",
+            "NATS did not take a message to",
+            "see that the NATS server runs and that --data-nats-url leads to it; the host connects again by itself",
+        ),
+        _ => return,
+    };
+    state.note_fault(kind, &format!("{what} {}", LogText::new(subject, ECHO_BYTES_MAX)), remedy);
 }
 
 fn note_refusal<T>(span: &CallSpan, result: &Result<T, Refusal>) {

@@ -4,11 +4,11 @@
 use std::{
     io,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use roadstead_config::Limits;
+use roadstead_config::{HostPattern, Limits};
 use roadstead_metrics::Metrics;
 use roadstead_runtime::HandlerError;
 use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
@@ -72,6 +72,18 @@ impl TlsServer {
         let places = usize::try_from(limits.tls_handshakes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let (store, places) = (ArcSwap::from_pointee(store), Semaphore::new(places));
         Ok((Self { files, limits, store, turn: Mutex::new(()), metrics, places }, look))
+    }
+
+    /// When the certificate ends that clients of `host` are shown.
+    pub(crate) fn expires(&self, host: &HostPattern) -> Option<SystemTime> {
+        let name = match host {
+            HostPattern::Exact(host) => Some(host.clone()),
+            HostPattern::Suffix(suffix) => format!("any.{suffix}").parse().ok(),
+            HostPattern::Any => None,
+        };
+        let store = self.store.load();
+        let expires_at_s = u64::try_from(store.certificates.choose(name.as_ref())?.expires_at_s).ok()?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(expires_at_s))
     }
 
     /// Does the handshake; `None` when it failed, which has been counted.

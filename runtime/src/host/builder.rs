@@ -10,7 +10,7 @@ use roadstead_config::{Limits, PackageName};
 use roadstead_metrics::{Metrics, Registry};
 use tokio::time::Instant;
 
-use super::{Host, turns::Turns};
+use super::{Host, report::Refusals, turns::Turns};
 use crate::{
     HandlerContext, HandlerError, HostHandler, PluginError, Timelines,
     artifact::{ArtifactCleaner, ArtifactOptions, ArtifactStore, PullError},
@@ -224,6 +224,7 @@ impl HostBuilder {
             timelines: self.timelines,
             workloads: std::sync::Mutex::new(BTreeMap::new()),
             turns: Turns::default(),
+            refusals: Refusals::default(),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             _engine: engine,

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::{Entry, Host, TriggerSpec, WorkloadRequest, WorkloadState, WorkloadStatus, turns::Attempt};
-use crate::{DeployError, TriggerBinding, WorkloadId, dispatch::Dispatch, error_text, support, workload::Workload};
+use crate::{
+    DeployError, EventKind, TriggerBinding, WorkloadId, diagnosis::Failure, dispatch::Dispatch, error_text, support,
+    workload::Workload,
+};
 
 /// What became of the wish to stop a workload.
 #[derive(Debug)]
@@ -71,11 +74,12 @@ impl Host {
         let entry = Entry {
             request: Arc::new(request.clone()),
             state: WorkloadState::Starting,
-            reason: None,
+            failure: None,
             running: None,
             attempt: attempt.clone(),
         };
         entries.insert(request.id.clone(), entry);
+        self.refusals.forget(&request.id);
         Ok(attempt)
     }
 
@@ -83,6 +87,7 @@ impl Host {
     pub(super) fn refused(&self, request: &WorkloadRequest, error: &DeployError) -> WorkloadStatus {
         let (id, text) = (&request.id, error_text(error));
         tracing::error!(namespace = %id.namespace, workload = %id.name, "workload failed: {text}");
+        self.remember_refusal(request, error);
         WorkloadStatus::failed(id, request, text)
     }
 
@@ -91,6 +96,7 @@ impl Host {
         let request = Arc::new(request);
         let id = &request.id;
         self.count_states();
+        self.journal(id).event(EventKind::Normal, "Deploying", "its components are being made ready");
         for warning in support::warnings(&request, self.abilities()) {
             tracing::warn!(namespace = %id.namespace, workload = %id.name, "{warning}");
         }
@@ -102,7 +108,7 @@ impl Host {
         let status = match result {
             Ok(workload) => self.put_in_place(&request, workload, &attempt).await,
             Err(error) if attempt.frees_name && error.is_fetch() => self.free_name(&request, &error, &attempt),
-            Err(error) => self.note_failure(&request, error_text(&error), &attempt),
+            Err(error) => self.note_failure(&request, Failure::from(&error), &attempt),
         };
         self.count_states();
         status
@@ -121,7 +127,7 @@ impl Host {
             Some(entry) => {
                 entry.request = request.clone();
                 entry.state = WorkloadState::Running;
-                entry.reason = None;
+                entry.failure = None;
                 Some(entry.running.replace(workload.clone()))
             }
             None => None,
@@ -132,6 +138,9 @@ impl Host {
             return WorkloadStatus::failed(id, request, error_text(&DeployError::Stopped));
         };
         tracing::info!(namespace = %id.namespace, workload = %id.name, "workload running");
+        let what = if previous.is_some() { "it runs, in place of its form before" } else { "it runs" };
+        self.journal(id).event(EventKind::Normal, "Running", what);
+        self.look_at(id);
         if let Some(previous) = previous {
             let limit = self.drain_timeout();
             tokio::spawn(async move { previous.stop(limit).await });
@@ -142,24 +151,32 @@ impl Host {
     /// Nothing has come to be of a workload: its name is free again.
     fn free_name(&self, request: &WorkloadRequest, error: &DeployError, attempt: &Attempt) -> WorkloadStatus {
         if !attempt.is_cancelled() {
-            self.forget(&request.id, attempt);
+            // Its journal stays with what is remembered of it.
+            self.remove(&request.id, attempt);
         }
         self.refused(request, error)
     }
 
     /// Keeps why a workload does not run, or not in its new form.
-    pub(super) fn note_failure(&self, request: &WorkloadRequest, text: String, attempt: &Attempt) -> WorkloadStatus {
+    pub(super) fn note_failure(
+        &self,
+        request: &WorkloadRequest,
+        failure: Failure,
+        attempt: &Attempt,
+    ) -> WorkloadStatus {
         let id = &request.id;
         let mut entries = self.entries();
         let own = entries.get_mut(id).filter(|entry| entry.attempt.is(attempt) && !attempt.is_cancelled());
-        let Some(entry) = own else { return WorkloadStatus::failed(id, request, text) };
+        let Some(entry) = own else { return WorkloadStatus::failed(id, request, failure.message) };
         let still_serving = entry.running.is_some();
-        tracing::error!(namespace = %id.namespace, workload = %id.name, still_serving, "workload failed: {text}");
-        entry.reason = Some(text);
+        tracing::error!(namespace = %id.namespace, workload = %id.name, still_serving, "workload failed: {}", failure.message);
+        self.journal(id).event(EventKind::Warning, failure.reason, &failure.message);
+        entry.failure = Some(failure);
         if !still_serving {
             entry.state = WorkloadState::Error;
         }
         drop(entries);
+        self.look_at(id);
         self.status_of(id)
     }
 
@@ -173,6 +190,7 @@ impl Host {
         }
         entry.state = WorkloadState::Stopping;
         entry.attempt.cancel();
+        self.journal(id).event(EventKind::Normal, "Stopping", "it is being stopped");
         Begun::Now(entry.attempt.clone())
     }
 
@@ -192,10 +210,16 @@ impl Host {
 
     /// Forgets a workload, unless another one has its name by now.
     fn forget(&self, id: &WorkloadId, attempt: &Attempt) {
-        let mut entries = self.entries();
-        if entries.get(id).is_some_and(|entry| entry.attempt.is(attempt)) {
-            entries.remove(id);
+        if self.remove(id, attempt) {
+            self.foundry.journals.forget(id);
         }
+    }
+
+    /// The same, but for what was noted of it. Whether it was there.
+    fn remove(&self, id: &WorkloadId, attempt: &Attempt) -> bool {
+        let mut entries = self.entries();
+        let is_own = entries.get(id).is_some_and(|entry| entry.attempt.is(attempt));
+        is_own && entries.remove(id).is_some()
     }
 
     /// Builds a workload and lets requests and messages at it, in an order in which a failure can be undone.

@@ -142,7 +142,7 @@ impl WorkloadStatus {
         Self { state: WorkloadState::Error, reason: Some(reason), replicas, ..Self::not_found(id) }
     }
 
-    fn of(id: &WorkloadId, entry: &Entry, abilities: Abilities) -> Self {
+    pub(super) fn of(id: &WorkloadId, entry: &Entry, abilities: Abilities) -> Self {
         let request = &entry.request;
         let trigger = request.trigger.as_ref().map(|trigger| TriggerStatus {
             host: trigger.host.to_string(),
@@ -164,7 +164,7 @@ impl WorkloadStatus {
         });
         Self {
             state: entry.state,
-            reason: entry.reason.clone(),
+            reason: entry.failure.as_ref().map(|failure| failure.message.clone()),
             warnings: support::warnings(request, abilities),
             replicas: request.replicas,
             trigger,
@@ -205,7 +205,7 @@ impl Host {
     }
 
     /// A workload that runs and that a plugin condemns is in error, for the reason that the plugin has.
-    fn judged(&self, id: &WorkloadId, status: WorkloadStatus) -> WorkloadStatus {
+    pub(super) fn judged(&self, id: &WorkloadId, status: WorkloadStatus) -> WorkloadStatus {
         if status.state != WorkloadState::Running {
             return status;
         }
