@@ -13,6 +13,7 @@ const STATUS_EVERY_MS = 5_000;
 const REQUESTS_EVERY_MS = 2_000;
 const RETRY_MAX_MS = 8_000;
 const REQUESTS_MAX = 15;
+const EVENTS_MAX = 10;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const view = { trigger: "", filter: "", paused: false, status: undefined, ready: undefined, requests: undefined, failed: [], events: [] };
@@ -73,9 +74,14 @@ async function askRequests() {
   view.failed = failed?.requests ?? [];
 }
 
-// What workloads are in error for.
+// What happened to workloads that should not have, the latest last.
 async function faults() {
-  return [];
+  const listed = await ask("v1/events?limit=200");
+  const warnings = (listed?.items ?? []).filter((event) => event.type === "Warning").slice(-EVENTS_MAX);
+  return warnings.map(({ namespace, workload, reason, message, count, lastTimestamp }) => ({
+    namespace, name: workload, at: Date.parse(lastTimestamp),
+    text: `${reason}: ${message}` + (count > 1 ? ` (${count} times)` : ""),
+  }));
 }
 
 function show(live, now) {
@@ -106,7 +112,8 @@ function showTables(live) {
   showWorkloads(view.status, view.filter);
   showPools(live, view.filter);
   showRequests(view.requests ?? [], which(), open);
-  const inError = view.status.workloads.filter((workload) => workload.reason)
+  const told = new Set(view.events.map(history.keyOf));
+  const inError = view.status.workloads.filter((workload) => workload.reason && !told.has(history.keyOf(workload)))
     .map(({ namespace, name, reason }) => ({ namespace, name, text: reason }));
   showFaults([...inError, ...view.events], view.failed, open);
 }
