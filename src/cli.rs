@@ -20,6 +20,7 @@ mod log_level;
 mod logs;
 mod manifests;
 mod messaging;
+mod metrics;
 mod new;
 mod output;
 mod postgres;
@@ -97,6 +98,8 @@ enum Command {
     Drain(drain::DrainArguments),
     /// Ask a running host whether it is alive (for container health checks).
     Health(health::HealthArguments),
+    /// Print the catalogue of metrics: names, labels and what they mean.
+    Metrics(metrics::MetricsArguments),
     /// List the GPUs of this machine that components can be given.
     Gpu(gpu::ListArguments),
     #[command(name = gpu::CHILD, hide = true)]
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::CompileChild(arguments) => compile_child::main(&arguments),
         Command::Gpu(arguments) => gpu::list(&arguments),
         Command::GpuChild(arguments) => gpu::child(&arguments),
+        Command::Metrics(arguments) => metrics::main(&arguments),
         Command::Get(arguments) => get::main(&arguments),
         Command::Describe(arguments) => describe::main(&arguments),
         Command::Logs(arguments) => logs::main(&arguments),

@@ -260,6 +260,8 @@ limits! {
     log_bytes_per_call_max = 65_536 Bytes;
     /// Longest single log message; the rest is cut off.
     log_message_bytes_max = 8_192 Bytes;
+    /// Workloads and triggers whose metrics have names of their own; the others are counted together, as `__overflow__`.
+    metrics_workloads_max = 2_000 Count;
     /// Spans, log records and exports of metrics that a call may send by `wasi:otel`; the rest is counted and dropped.
     otel_items_per_call_max = 1_000 Count;
     /// Their size, as it is sent.

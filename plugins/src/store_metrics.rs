@@ -1,16 +1,19 @@
-//! The stores' metrics, each declared here once with its help text: calls, how they ended and how long they took, by
-//! interface, backend and operation; and a span of each call with the same words. All of them are words of this program;
-//! nothing that a guest names is among them.
+//! The stores' metrics: calls, how they ended and how long they took, by interface, backend and operation; and a span of
+//! each call with the same words. All of them are words of this program; nothing that a guest names is among them.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use roadstead_metrics::{
+    CounterBy, CountersBy, Error, Histogram, Histograms, Metrics, Slots,
+    catalogue::{STORE_CALLS, STORE_OPERATIONS, STORE_SECONDS},
+};
 use roadstead_runtime::{CallSpan, call_span};
 
 use crate::store_call;
-
-/// Upper bounds of the time of a call, in seconds.
-const BUCKETS: [f64; 12] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 10.0];
 
 /// What a backend says of an error.
 pub(crate) trait Outcome {
@@ -19,45 +22,58 @@ pub(crate) trait Outcome {
 }
 
 /// Those of one interface.
-#[derive(Clone)]
 pub(crate) struct StoreMetrics {
+    families: Families,
+    /// They go on when the last workload that used them is gone.
+    backends: Mutex<BTreeMap<&'static str, BackendMetrics>>,
+}
+
+#[derive(Clone)]
+struct Families {
     interface: &'static str,
-    calls: IntCounterVec,
-    seconds: HistogramVec,
+    calls: CountersBy<3>,
+    seconds: Histograms<3>,
 }
 
 /// Those of one backend of the interface.
 #[derive(Clone)]
 pub(crate) struct BackendMetrics {
-    all: StoreMetrics,
+    all: Families,
     backend: &'static str,
+    operations: Arc<Slots<OperationMetrics>>,
+}
+
+/// Those of one of its operations.
+struct OperationMetrics {
+    calls: CounterBy,
+    seconds: Histogram,
 }
 
 impl StoreMetrics {
-    /// Of `interface`, registered. Several interfaces have a part of the same metrics each.
-    pub(crate) fn register(interface: &'static str, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let calls = Opts::new(
-            "roadstead_store_calls_total",
-            "Calls to stores: done, refused by a limit or for what is or is not there, failed, or left by their caller.",
-        );
-        let seconds = HistogramOpts::new("roadstead_store_call_seconds", "Time that calls to stores took.");
-        let seconds = seconds.buckets(BUCKETS.to_vec()).const_label("interface", interface);
-        let metrics = Self {
-            interface,
-            calls: IntCounterVec::new(calls.const_label("interface", interface), &["backend", "operation", "outcome"])?,
-            seconds: HistogramVec::new(seconds, &["backend", "operation"])?,
-        };
-        registry.register(Box::new(metrics.calls.clone()))?;
-        registry.register(Box::new(metrics.seconds.clone()))?;
-        Ok(metrics)
+    /// Of `interface`, shown. Several interfaces have a part of the same metrics each.
+    pub(crate) fn show(interface: &'static str, metrics: &Metrics) -> Result<Self, Error> {
+        let (calls, seconds) = (metrics.counters_by(&STORE_CALLS)?, metrics.histograms(&STORE_SECONDS)?);
+        Ok(Self { families: Families { interface, calls, seconds }, backends: Mutex::default() })
     }
 
     pub(crate) fn of(&self, backend: &'static str) -> BackendMetrics {
-        BackendMetrics { all: self.clone(), backend }
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            let (all, operations) = (self.families.clone(), Arc::new(Slots::new(&STORE_OPERATIONS)));
+            BackendMetrics { all, backend, operations }
+        };
+        backends.entry(backend).or_insert_with(made).clone()
     }
 }
 
 impl BackendMetrics {
+    fn operation(&self, operation: &str) -> Option<&OperationMetrics> {
+        self.operations.of(operation, |operation| {
+            let labels = [self.all.interface, self.backend, operation];
+            OperationMetrics { calls: self.all.calls.with(labels, &[]), seconds: self.all.seconds.with(labels) }
+        })
+    }
+
     /// Does `work`, and counts it however it ends, with a span where its call is traced.
     pub(crate) async fn measure<T, E: Outcome>(
         &self,
@@ -100,9 +116,8 @@ impl Drop for Call<'_> {
             // An error may repeat what the guest named.
             span.fail(self.outcome, String::new);
         }
-        let BackendMetrics { all, backend } = self.metrics;
-        all.calls.with_label_values(&[backend, self.operation, self.outcome]).inc();
-        let seconds = self.begun.elapsed().as_secs_f64();
-        all.seconds.with_label_values(&[backend, self.operation]).observe(seconds);
+        let Some(operation) = self.metrics.operation(self.operation) else { return };
+        operation.calls.inc(self.outcome);
+        operation.seconds.observe(self.begun.elapsed().as_secs_f64());
     }
 }

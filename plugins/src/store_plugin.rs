@@ -37,6 +37,11 @@ pub(crate) struct Chosen<'p, B: ?Sized> {
     pub(crate) metrics: &'p StoreMetrics,
 }
 
+/// Why a plugin of stores cannot start: what it counts cannot be shown.
+pub(crate) fn unshown(error: roadstead_metrics::Error) -> PluginError {
+    PluginError::backend("the metrics cannot be registered", error)
+}
+
 impl<B: ?Sized> StorePlugin<B> {
     pub(crate) fn new(
         package: &'static str,
@@ -69,8 +74,7 @@ impl<B: ?Sized> StorePlugin<B> {
     /// # Errors
     /// When the metrics are there already.
     pub(crate) fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        let metrics = StoreMetrics::register(self.package, &context.registry)
-            .map_err(|error| PluginError::backend("the metrics cannot be registered", error))?;
+        let metrics = StoreMetrics::show(self.package, &context.metrics).map_err(unshown)?;
         let _ = self.started.set(Started { limits: context.limits.clone(), metrics });
         Ok(())
     }

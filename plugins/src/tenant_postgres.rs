@@ -13,7 +13,10 @@ mod url;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,10 @@ use deadpool_postgres::{
     TimeoutType, Timeouts,
 };
 use roadstead_config::{Limits, Namespace};
+use roadstead_metrics::{
+    Error, Metrics, Sample,
+    catalogue::{POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS_MAX, POSTGRES_WAITING},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -71,6 +78,8 @@ struct Inner {
     /// Connections that one namespace has at a time.
     share: usize,
     shares: Mutex<BTreeMap<Namespace, Weak<Semaphore>>>,
+    /// Whether it is among a host's metrics.
+    shown: AtomicBool,
 }
 
 /// The database as one namespace uses it.
@@ -101,10 +110,34 @@ impl Database {
             wait,
             share: connections.div_ceil(2),
             shares: Mutex::default(),
+            shown: AtomicBool::new(false),
         });
         tokio::spawn(health::keep(Arc::downgrade(&inner)));
         tracing::info!(server = url.shown(), connections, "PostgreSQL keeps what workloads store");
         Ok(Self(inner))
+    }
+
+    /// Shows its connections with a host's metrics, once.
+    ///
+    /// # Errors
+    /// When they show another database already.
+    pub(crate) fn show(&self, metrics: &Metrics) -> Result<(), Error> {
+        if self.0.shown.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let status = |database: &Weak<Inner>| database.upgrade().map(|database| database.pool.status());
+        let shown = Arc::downgrade(&self.0);
+        metrics.poll(&POSTGRES_CONNECTIONS, move || {
+            let Some(status) = status(&shown) else { return Vec::new() };
+            // What is counted as available is not yet open, or idle.
+            let idle = status.available.min(status.size);
+            let of = |state, count| Sample { labels: [state], value: number(count) };
+            vec![of("busy", status.size - idle), of("idle", idle)]
+        })?;
+        let shown = Arc::downgrade(&self.0);
+        metrics.poll(&POSTGRES_CONNECTIONS_MAX, move || one(status(&shown).map(|status| status.max_size)))?;
+        let shown = Arc::downgrade(&self.0);
+        metrics.poll(&POSTGRES_WAITING, move || one(status(&shown).map(|status| status.waiting)))
     }
 
     /// The database for one namespace, of whose statements half of the connections may be busy.
@@ -129,6 +162,15 @@ impl Database {
             None => Ok(()),
         }
     }
+}
+
+fn one(count: Option<usize>) -> Vec<Sample<'static, 0>> {
+    count.map(|count| Sample { labels: [], value: number(count) }).into_iter().collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are never so many")]
+fn number(count: usize) -> f64 {
+    count as f64
 }
 
 fn pool(url: &PostgresUrl, call_ms: u64, connections: usize, wait: Duration) -> Result<Pool, PostgresError> {

@@ -33,7 +33,7 @@ pub use postgres::{PostgresBlobstore, PostgresContainers};
 
 use crate::{
     store_backends::{NoEntry, Routes},
-    store_plugin::{Chosen, StorePlugin},
+    store_plugin::{Chosen, StorePlugin, unshown},
     tenant_nats::NatsClients,
 };
 use bindings::wasi::blobstore as wit;
@@ -113,7 +113,8 @@ impl HostPlugin for Blobstore {
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        self.common.start(context)
+        self.common.start(context)?;
+        self.common.backends().try_for_each(|backend| backend.show(&context.metrics)).map_err(unshown)
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {

@@ -34,7 +34,7 @@ pub use postgres::{PostgresBuckets, PostgresKeyValue};
 
 use crate::{
     store_backends::{NoEntry, Routes},
-    store_plugin::{Chosen, StorePlugin},
+    store_plugin::{Chosen, StorePlugin, unshown},
     tenant_nats::NatsClients,
 };
 use bindings::wasi::keyvalue as wit;
@@ -132,7 +132,8 @@ impl HostPlugin for KeyValue {
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        self.common.start(context)
+        self.common.start(context)?;
+        self.common.backends().try_for_each(|backend| backend.show(&context.metrics)).map_err(unshown)
     }
 
     async fn bind(&self, binding: ComponentBinding<'_>) -> Result<Option<BoundState>, PluginError> {

@@ -13,8 +13,8 @@ mod tracing;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use prometheus::{IntCounterVec, Opts};
 use roadstead_config::{InterfaceName, Limits, interface::InterfaceError};
+use roadstead_metrics::{CounterBy, catalogue::OTEL_ITEMS};
 use roadstead_runtime::{
     BoundState, InstanceState, PluginError,
     plugin::{ComponentBinding, HostPlugin, InterfaceOffer, PluginContext},
@@ -28,18 +28,24 @@ use wasmtime::component::{HasSelf, Linker};
 use bindings::wasi::otel as wit;
 use common::text_attribute;
 
+/// What components tell of.
+const SIGNALS: [&str; 3] = ["spans", "logs", "metrics"];
+
+/// Counters of each, by what became of it.
+type Items = Arc<[(&'static str, CounterBy)]>;
+
 /// The plugin.
 pub struct Otel {
     outbox: Option<Outbox>,
     offers: Vec<InterfaceOffer>,
-    started: OnceLock<(Arc<Limits>, IntCounterVec)>,
+    started: OnceLock<(Arc<Limits>, Items)>,
 }
 
 /// What the plugin keeps for one component.
 struct Bound {
     outbox: Option<Outbox>,
     limits: Arc<Limits>,
-    items: IntCounterVec,
+    items: Items,
     /// What the host says of the component with everything that comes from it.
     identity: Vec<KeyValue>,
 }
@@ -83,14 +89,9 @@ impl HostPlugin for Otel {
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        let opts = Opts::new(
-            "roadstead_otel_items_total",
-            "What components told by wasi:otel, by signal (spans, logs, metrics) and outcome (taken, no-collector, \
-             not-sampled, over-limit, malformed)",
-        );
         let bad = |error| PluginError::backend("the metric of wasi:otel cannot be made", error);
-        let items = IntCounterVec::new(opts, &["signal", "outcome"]).map_err(bad)?;
-        context.registry.register(Box::new(items.clone())).map_err(bad)?;
+        let items = context.metrics.counters_by(&OTEL_ITEMS).map_err(bad)?;
+        let items: Arc<[_]> = SIGNALS.map(|signal| (signal, items.with([signal], &[]))).into();
         let _ = self.started.set((context.limits.clone(), items));
         Ok(())
     }
@@ -130,7 +131,8 @@ fn bound(state: &InstanceState) -> wasmtime::Result<Arc<Bound>> {
 impl Bound {
     /// Counts what became of something that a guest told.
     fn count(&self, signal: &str, outcome: &str) {
-        self.items.with_label_values(&[signal, outcome]).inc();
+        let items = self.items.iter().find(|(of, _)| *of == signal);
+        items.into_iter().for_each(|(_, items)| items.inc(outcome));
     }
 
     /// The component as the subject of what it tells: what it says of itself, and over it what the host knows.

@@ -39,7 +39,7 @@ pub use nats::{AccountError, ConnectError, CredentialsError, NatsBroker, NatsSer
 
 use bindings::wasmcloud::messaging as wit;
 use intake::Intake;
-use metrics::{MessagingMetrics, WorkloadSeries};
+use metrics::{MessagingMetrics, WorkloadMetrics};
 pub(crate) use nats::NatsAccounts;
 
 use crate::tenant_nats::NatsClients;
@@ -97,7 +97,7 @@ pub(crate) struct Bound {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) config: MessagingConfig,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) metrics: WorkloadSeries,
+    pub(crate) metrics: WorkloadMetrics,
     pub(crate) may_send: MaySend,
 }
 
@@ -150,7 +150,7 @@ impl Messaging {
     /// # Errors
     /// When the server refuses the connection, or a file cannot be used.
     pub async fn nats_at(server: &NatsServer) -> Result<Self, ConnectError> {
-        let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+        let metrics = ConnectionMetrics::default();
         let broker = NatsBroker::connect(server, &metrics).await?;
         let clients = NatsClients::shared(broker.client());
         Ok(Self::over(Brokers::Shared(Arc::new(broker)), Some(metrics), Some(clients)))
@@ -171,7 +171,7 @@ impl Messaging {
     /// # Errors
     /// When its URL is no address.
     pub fn nats_accounts_at(server: &NatsServer, folder: PathBuf) -> Result<Self, ConnectError> {
-        let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+        let metrics = ConnectionMetrics::default();
         let accounts = Arc::new(NatsAccounts::new(server, folder, metrics.clone())?);
         let clients = NatsClients::accounts(accounts.clone());
         Ok(Self::over(Brokers::Accounts(accounts), Some(metrics), Some(clients)))
@@ -215,11 +215,11 @@ impl HostPlugin for Messaging {
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        let metrics = MessagingMetrics::new(&context.registry)
+        let metrics = MessagingMetrics::new(&context.metrics)
             .map_err(|error| PluginError::backend("the messaging metrics cannot be registered", error))?;
         if let Some(connections) = &self.connections {
             connections
-                .register(&context.registry)
+                .show(&context.metrics)
                 .map_err(|error| PluginError::backend("the metrics of NATS cannot be registered", error))?;
         }
         let _ = self.started.set(Started { limits: context.limits.clone(), metrics });

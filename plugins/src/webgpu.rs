@@ -40,9 +40,8 @@ impl WebGpu {
     /// # Errors
     /// When it cannot be started, or finds no adapter that may be used.
     pub async fn start(program: GpuProgram, limits: Arc<Limits>) -> Result<Self, GpuError> {
-        let metrics = GpuMetrics::new().map_err(|error| GpuError::Start(std::io::Error::other(error)))?;
         let offers = Self::offers_of().map_err(|error| GpuError::Start(std::io::Error::other(error)))?;
-        let gpu = Gpu::start(program, limits, metrics).await?;
+        let gpu = Gpu::start(program, limits, GpuMetrics::new()).await?;
         Ok(Self { gpu, offers })
     }
 
@@ -70,7 +69,7 @@ impl HostPlugin for WebGpu {
     }
 
     async fn start(&self, context: &PluginContext) -> Result<(), PluginError> {
-        let registered = self.gpu.metrics.register(&context.registry);
+        let registered = self.gpu.metrics.show(&context.metrics);
         registered.map_err(|error| PluginError::backend("the GPU's metrics cannot be registered", error))
     }
 

@@ -86,7 +86,7 @@ pub(crate) async fn accept(listener: Listener, tls: Option<Arc<TlsServer>>, serv
                     logged = Some(Instant::now());
                     tracing::warn!(%error, "connections could not be accepted");
                 }
-                serving.metrics.refused.with_label_values(&["accept-failed"]).inc();
+                serving.metrics.refused.inc("accept-failed");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -97,11 +97,12 @@ pub(crate) async fn accept(listener: Listener, tls: Option<Arc<TlsServer>>, serv
 impl Serving {
     /// Gives a connection its task, if there is room for it.
     fn begin(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, tls: Option<&Arc<TlsServer>>) {
+        self.metrics.accepted.inc();
         match self.free.clone().try_acquire_owned() {
             Ok(permit) => {
                 drop(self.lifecycle.connections.spawn(self.clone().run(socket, peer, tls.cloned(), permit)));
             }
-            Err(_) => self.metrics.refused.with_label_values(&["connections-max"]).inc(),
+            Err(_) => self.metrics.refused.inc("connections-max"),
         }
     }
 
@@ -113,8 +114,7 @@ impl Serving {
         tls: Option<Arc<TlsServer>>,
         permit: OwnedSemaphorePermit,
     ) {
-        self.metrics.connections.inc();
-        let _open = scopeguard(|| self.metrics.connections.dec());
+        let _open = self.metrics.connections.hold(1);
         let _permit = permit;
         // Small responses must not wait for the client's acknowledgement; failure costs only that.
         let _ = socket.set_nodelay(true);
@@ -128,7 +128,7 @@ impl Serving {
     async fn admit_and_serve(&self, mut socket: TcpStream, peer: SocketAddr, tls: Option<&TlsServer>) {
         match self.admit(&mut socket, peer).await {
             Ok((client, _counted)) => self.serve(socket, client, tls).await,
-            Err(rejected) => self.metrics.refused.with_label_values(&[rejected.label()]).inc(),
+            Err(rejected) => self.metrics.refused.inc(rejected.label()),
         }
     }
 

@@ -1,257 +1,144 @@
-//! The ingress in numbers. Label values come from what was bound and from fixed lists, never from a client.
+//! The ingress in numbers. Label values come from what was bound and from the catalogue, never from a client.
 
 use std::sync::{Arc, OnceLock};
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Metric,
+use roadstead_metrics::{
+    Counter, CounterBy, Counters, CountersBy, Error, Gauge, Gauges, Histogram, Histograms, Metrics as Shown, Owner,
+    catalogue::{
+        HTTP_CODES, HTTP_CONNECTIONS, HTTP_CONNECTIONS_ACCEPTED, HTTP_DURATION, HTTP_ERRORS, HTTP_IN_FLIGHT,
+        HTTP_REFUSED, HTTP_REQUEST_BYTES, HTTP_REQUESTS, HTTP_RESPONSE_BYTES, HTTP_WAITING,
+    },
 };
 use roadstead_runtime::{LatencyCounts, Timelines, WorkloadId};
-
-/// Bounds of the latency buckets, in seconds: a fresh instance takes about a millisecond, a GPU job seconds.
-const BUCKETS_S: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-/// Status codes that have a label value of their own; the others share the one of their class, at the end.
-const CODES: [(u16, &str); 39] = [
-    (200, "200"),
-    (201, "201"),
-    (202, "202"),
-    (204, "204"),
-    (206, "206"),
-    (301, "301"),
-    (302, "302"),
-    (303, "303"),
-    (304, "304"),
-    (307, "307"),
-    (308, "308"),
-    (400, "400"),
-    (401, "401"),
-    (403, "403"),
-    (404, "404"),
-    (405, "405"),
-    (406, "406"),
-    (408, "408"),
-    (409, "409"),
-    (410, "410"),
-    (412, "412"),
-    (413, "413"),
-    (414, "414"),
-    (415, "415"),
-    (422, "422"),
-    (429, "429"),
-    (431, "431"),
-    (499, "499"),
-    (500, "500"),
-    (501, "501"),
-    (502, "502"),
-    (503, "503"),
-    (504, "504"),
-    (1, "1xx"),
-    (2, "2xx"),
-    (3, "3xx"),
-    (4, "4xx"),
-    (5, "5xx"),
-    (6, "6xx+"),
-];
 
 /// Metrics of one ingress.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    in_flight: IntGaugeVec,
-    waiting: IntGaugeVec,
-    errors: IntCounterVec,
+    families: Families,
+    /// Where they are shown, once they are.
+    shown: OnceLock<Shown>,
     /// Open connections.
-    pub(crate) connections: IntGauge,
+    pub(crate) connections: Gauge,
+    /// Connections that were taken.
+    pub(crate) accepted: Counter,
     /// Connections that were closed as soon as they were accepted.
-    pub(crate) refused: IntCounterVec,
+    pub(crate) refused: CounterBy,
     /// Requests that no route took.
     pub(crate) unrouted: TriggerMetrics,
     /// What remembers requests, from the start on, where the host does.
     pub(crate) timelines: OnceLock<Arc<Timelines>>,
 }
 
-impl Metrics {
-    /// Makes the metrics; [`Metrics::register`] shows them.
-    pub(crate) fn new() -> prometheus::Result<Self> {
-        let trigger = ["namespace", "trigger"];
-        let requests = IntCounterVec::new(
-            Opts::new("roadstead_http_requests_total", "Requests by trigger and status code"),
-            &["namespace", "trigger", "code"],
-        )?;
-        let duration = HistogramVec::new(
-            HistogramOpts::new(
-                "roadstead_http_request_duration_seconds",
-                "Time from a request's head to the end of its response",
-            )
-            .buckets(BUCKETS_S.to_vec()),
-            &trigger,
-        )?;
-        let in_flight = IntGaugeVec::new(
-            Opts::new("roadstead_http_requests_in_flight", "Requests that are being answered, or wait for it"),
-            &trigger,
-        )?;
-        let waiting = IntGaugeVec::new(
-            Opts::new("roadstead_http_requests_waiting", "Requests in the queue of a trigger or of its namespace"),
-            &trigger,
-        )?;
-        let errors = IntCounterVec::new(
-            Opts::new("roadstead_http_errors_total", "Requests that ended otherwise than with a workload's response"),
-            &["namespace", "trigger", "reason"],
-        )?;
-        let connections = IntGauge::new("roadstead_http_connections", "Open client connections")?;
-        let refused = IntCounterVec::new(
-            Opts::new("roadstead_http_connections_refused_total", "Client connections that were not served"),
-            &["reason"],
-        )?;
-        let unrouted = TriggerMetrics::new("", "", &requests, &duration, &in_flight, &waiting, &errors);
-        Ok(Self {
-            requests,
-            duration,
-            in_flight,
-            waiting,
-            errors,
-            connections,
-            refused,
-            unrouted,
-            timelines: OnceLock::new(),
-        })
-    }
-
-    /// Shows the metrics in a registry.
-    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.requests.clone()))?;
-        registry.register(Box::new(self.duration.clone()))?;
-        registry.register(Box::new(self.in_flight.clone()))?;
-        registry.register(Box::new(self.waiting.clone()))?;
-        registry.register(Box::new(self.errors.clone()))?;
-        registry.register(Box::new(self.connections.clone()))?;
-        registry.register(Box::new(self.refused.clone()))
-    }
-
-    /// The handles of a trigger, looked up once per binding.
-    pub(crate) fn trigger(&self, owner: &WorkloadId) -> TriggerMetrics {
-        let (namespace, trigger) = (owner.namespace.to_string(), owner.name.to_string());
-        TriggerMetrics::new(
-            &namespace,
-            &trigger,
-            &self.requests,
-            &self.duration,
-            &self.in_flight,
-            &self.waiting,
-            &self.errors,
-        )
-    }
-
-    /// Forgets a trigger that is gone, so that a host does not carry the names of all that it ever ran.
-    pub(crate) fn forget(&self, owner: &WorkloadId) {
-        let (namespace, trigger) = (owner.namespace.to_string(), owner.name.to_string());
-        let labels = [namespace.as_str(), trigger.as_str()];
-        // A series that never had a value is not there to be removed.
-        let _ = self.duration.remove_label_values(&labels);
-        let _ = self.in_flight.remove_label_values(&labels);
-        let _ = self.waiting.remove_label_values(&labels);
-        for (_, code) in CODES {
-            let _ = self.requests.remove_label_values(&[namespace.as_str(), trigger.as_str(), code]);
-        }
-        for reason in REASONS {
-            let _ = self.errors.remove_label_values(&[namespace.as_str(), trigger.as_str(), reason]);
-        }
-    }
+#[derive(Debug)]
+struct Families {
+    requests: CountersBy<2>,
+    errors: CountersBy<2>,
+    duration: Histograms<2>,
+    request_bytes: Counters<2>,
+    response_bytes: Counters<2>,
+    in_flight: Gauges<2>,
+    waiting: Gauges<2>,
+    connections: Gauges<0>,
+    accepted: Counters<0>,
+    refused: CountersBy<0>,
 }
 
-/// Every value of the label `reason`: the kinds of `respond` and of call errors, and the ways in which an exchange
-/// breaks off. A value that is not here is counted as `other`.
-const REASONS: &[&str] = &[
-    "bad-request",
-    "head-timeout",
-    "target-too-long",
-    "headers-too-large",
-    "body-too-large",
-    "body-timeout",
-    "not-implemented",
-    "misdirected",
-    "no-route",
-    "no-replica",
-    "memory-pressure",
-    "trigger-rate",
-    "trigger-concurrency",
-    "trigger-queue-timeout",
-    "tenant-rate",
-    "tenant-concurrency",
-    "tenant-queue-timeout",
-    "deadline",
-    "trap",
-    "stack-overflow",
-    "memory-limit",
-    "cpu-limit",
-    "exit",
-    "no-response",
-    "guest-error",
-    "host-panic",
-    "instantiation",
-    "workload-busy",
-    "tenant-busy",
-    "host-busy",
-    "admission-timeout",
-    "not-running",
-    "client-gone",
-    "drained",
-    "other",
-];
+impl Metrics {
+    /// Makes the metrics; [`Metrics::show`] shows them.
+    pub(crate) fn new() -> Self {
+        let families = Families {
+            requests: CountersBy::new(&HTTP_REQUESTS),
+            errors: CountersBy::new(&HTTP_ERRORS),
+            duration: Histograms::new(&HTTP_DURATION),
+            request_bytes: Counters::new(&HTTP_REQUEST_BYTES),
+            response_bytes: Counters::new(&HTTP_RESPONSE_BYTES),
+            in_flight: Gauges::new(&HTTP_IN_FLIGHT),
+            waiting: Gauges::new(&HTTP_WAITING),
+            connections: Gauges::new(&HTTP_CONNECTIONS),
+            accepted: Counters::new(&HTTP_CONNECTIONS_ACCEPTED),
+            refused: CountersBy::new(&HTTP_REFUSED),
+        };
+        Self {
+            connections: families.connections.with([]),
+            accepted: families.accepted.with([]),
+            refused: families.refused.with([], &[]),
+            unrouted: TriggerMetrics::new(Owner::unbounded("", ""), &families),
+            families,
+            shown: OnceLock::new(),
+            timelines: OnceLock::new(),
+        }
+    }
+
+    /// Shows the metrics with those of a host.
+    pub(crate) fn show(&self, shown: &Shown) -> Result<(), Error> {
+        let families = &self.families;
+        shown.show(&families.requests)?;
+        shown.show(&families.errors)?;
+        shown.show(&families.duration)?;
+        shown.show(&families.request_bytes)?;
+        shown.show(&families.response_bytes)?;
+        shown.show(&families.in_flight)?;
+        shown.show(&families.waiting)?;
+        shown.show(&families.connections)?;
+        shown.show(&families.accepted)?;
+        shown.show(&families.refused)?;
+        let _ = self.shown.set(shown.clone());
+        Ok(())
+    }
+
+    /// The handles of a trigger, looked up once per binding. Its series end with them, so that a host does not carry the
+    /// names of all that it ever ran.
+    pub(crate) fn trigger(&self, owner: &WorkloadId) -> TriggerMetrics {
+        let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
+        let owner = match self.shown.get() {
+            Some(shown) => shown.owner(namespace, name),
+            None => Owner::unbounded(namespace, name),
+        };
+        TriggerMetrics::new(owner, &self.families)
+    }
+}
 
 /// Handles for the requests of one trigger.
 #[derive(Debug)]
 pub(crate) struct TriggerMetrics {
-    namespace: Box<str>,
-    trigger: Box<str>,
-    requests: IntCounterVec,
-    codes: [OnceLock<IntCounter>; CODES.len()],
-    errors: IntCounterVec,
-    waiting: IntGaugeVec,
+    requests: CounterBy,
+    errors: CounterBy,
     pub(crate) duration: Histogram,
-    pub(crate) in_flight: IntGauge,
+    pub(crate) request_bytes: Counter,
+    pub(crate) response_bytes: Counter,
+    pub(crate) in_flight: Gauge,
+    /// Requests in a queue.
+    pub(crate) waiting: Gauge,
+    _owner: Owner,
 }
 
 impl TriggerMetrics {
-    fn new(
-        namespace: &str,
-        trigger: &str,
-        requests: &IntCounterVec,
-        duration: &HistogramVec,
-        in_flight: &IntGaugeVec,
-        waiting: &IntGaugeVec,
-        errors: &IntCounterVec,
-    ) -> Self {
+    fn new(owner: Owner, families: &Families) -> Self {
+        let labels = [owner.namespace(), owner.name()];
         Self {
-            namespace: namespace.into(),
-            trigger: trigger.into(),
-            requests: requests.clone(),
-            codes: [const { OnceLock::new() }; CODES.len()],
-            errors: errors.clone(),
-            waiting: waiting.clone(),
-            duration: duration.with_label_values(&[namespace, trigger]),
-            in_flight: in_flight.with_label_values(&[namespace, trigger]),
+            requests: families.requests.with(labels, &[]),
+            errors: families.errors.with(labels, &[]),
+            duration: families.duration.with(labels),
+            request_bytes: families.request_bytes.with(labels),
+            response_bytes: families.response_bytes.with(labels),
+            in_flight: families.in_flight.with(labels),
+            waiting: families.waiting.with(labels),
+            _owner: owner,
         }
     }
 
     /// Counts a request by the status that the client was sent, 499 when it left before there was one.
     pub(crate) fn count(&self, status: u16) {
-        let Some((slot, (_, code))) = code_slot(status).and_then(|slot| self.codes.get(slot).zip(CODES.get(slot)))
-        else {
-            return;
-        };
-        slot.get_or_init(|| self.requests.with_label_values(&[&*self.namespace, &*self.trigger, code])).inc();
+        self.requests.inc(code(status));
     }
 
     /// Requests that have ended, by the class of their status: 1xx to 5xx, and whatever is beyond.
     pub(crate) fn classes(&self) -> [u64; 6] {
         let mut classes = [0; 6];
-        for (counter, (code, _)) in self.codes.iter().zip(CODES) {
-            let class = if code < 100 { code } else { code / 100 };
-            if let (Some(sum), Some(counter)) = (classes.get_mut(usize::from(class) - 1), counter.get()) {
-                *sum += counter.get();
+        for (code, count) in self.requests.counted() {
+            let class = code.bytes().next().map_or(0, |digit| usize::from(digit.wrapping_sub(b'1')));
+            if let Some(sum) = classes.get_mut(class) {
+                *sum += count;
             }
         }
         classes
@@ -259,34 +146,35 @@ impl TriggerMetrics {
 
     /// How long they took.
     pub(crate) fn latency(&self) -> LatencyCounts {
-        let metric = self.duration.metric();
-        let histogram = metric.get_histogram();
-        let mut below = 0;
-        let mut counts: Vec<u64> = Vec::with_capacity(BUCKETS_S.len() + 1);
-        for bucket in histogram.get_bucket() {
-            counts.push(bucket.cumulative_count().saturating_sub(below));
-            below = bucket.cumulative_count();
-        }
-        counts.push(histogram.get_sample_count().saturating_sub(below));
-        LatencyCounts { bounds_s: BUCKETS_S, counts }
-    }
-
-    /// How many requests wait. Looked up when it is wanted: few triggers have a queue.
-    pub(crate) fn waiting(&self) -> IntGauge {
-        self.waiting.with_label_values(&[&*self.namespace, &*self.trigger])
+        LatencyCounts { bounds_s: self.duration.bounds(), counts: self.duration.counts() }
     }
 
     /// Counts a request that ended otherwise than with a workload's response.
     pub(crate) fn count_error(&self, reason: &'static str) {
-        let reason = if REASONS.contains(&reason) { reason } else { "other" };
-        self.errors.with_label_values(&[&*self.namespace, &*self.trigger, reason]).inc();
+        self.errors.inc(reason);
     }
 }
 
-/// The place of a status code's label value in [`CODES`].
-fn code_slot(status: u16) -> Option<usize> {
-    let place = |key| CODES.iter().position(|(code, _)| *code == key);
-    place(status).or_else(|| place((status / 100).clamp(1, 6)))
+/// The word of the catalogue for a status: its own where it has one, else that of its class.
+fn code(status: u16) -> &'static str {
+    let own = || {
+        let mut digits = [b'0'; 3];
+        let mut rest = status;
+        for digit in digits.iter_mut().rev() {
+            *digit += u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
+        HTTP_CODES.iter().find(|code| rest == 0 && code.as_bytes() == digits).copied()
+    };
+    let class = match status / 100 {
+        0 | 1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "6xx+",
+    };
+    own().unwrap_or(class)
 }
 
 #[cfg(test)]
@@ -295,16 +183,19 @@ mod tests {
 
     #[test]
     fn every_status_has_a_label_value() {
-        let label = |status| code_slot(status).map(|slot| CODES[slot].1);
-        assert_eq!(label(200), Some("200"));
-        assert_eq!(label(418), Some("4xx"));
-        assert_eq!(label(999), Some("6xx+"));
-        assert_eq!(label(103), Some("1xx"));
+        assert_eq!(code(200), "200");
+        assert_eq!(code(418), "4xx");
+        assert_eq!(code(999), "6xx+");
+        assert_eq!(code(103), "1xx");
+        assert_eq!(code(2_000), "6xx+");
+        for status in 0..=u16::MAX {
+            assert!(HTTP_CODES.contains(&code(status)), "{status}");
+        }
     }
 
     #[test]
     fn a_trigger_tells_its_classes_and_how_long_its_requests_took() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let owner = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
         let trigger = metrics.trigger(&owner);
         for status in [200, 204, 299, 404, 418, 503, 999, 100] {
@@ -321,18 +212,16 @@ mod tests {
 
     #[test]
     fn a_forgotten_trigger_leaves_no_series() {
-        let metrics = Metrics::new().unwrap();
-        let registry = Registry::new();
-        metrics.register(&registry).unwrap();
+        let (metrics, shown) = (Metrics::new(), Shown::default());
+        metrics.show(&shown).unwrap();
         let owner = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
         let trigger = metrics.trigger(&owner);
         trigger.count(200);
         trigger.count_error("trap");
         trigger.duration.observe(0.1);
-        let series =
-            || registry.gather().iter().map(|family| format!("{family:?}").matches("team").count()).sum::<usize>();
+        let series = || String::from_utf8(shown.text().unwrap()).unwrap().matches("team").count();
         assert!(series() > 0);
-        metrics.forget(&owner);
+        drop(trigger);
         assert_eq!(series(), 0);
     }
 }

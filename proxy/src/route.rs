@@ -201,9 +201,6 @@ impl DynamicRouter {
             target,
         });
         if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
-            if !owners.contains_key(&owner) {
-                metrics.forget(&owner);
-            }
             return Err(error);
         }
         owners.insert(owner.clone(), Claim { owner, hosts, paths, share, route });
@@ -212,13 +209,12 @@ impl DynamicRouter {
     }
 
     /// Gives up what an owner has bound.
-    pub(crate) fn unbind(&self, owner: &WorkloadId, metrics: &Metrics) {
+    pub(crate) fn unbind(&self, owner: &WorkloadId) {
         let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(claim) = owners.remove(owner) else { return };
         let mut table = Table::clone(&self.shared.table.load());
         table.remove(&claim);
         self.shared.table.store(Arc::new(table));
-        metrics.forget(owner);
     }
 }
 
@@ -323,7 +319,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self { router: DynamicRouter::default(), metrics: Metrics::new().unwrap() }
+            Self { router: DynamicRouter::default(), metrics: Metrics::new() }
         }
 
         /// `owner` is `namespace/name`; a path is a prefix unless it begins with `=`.
@@ -418,9 +414,9 @@ mod tests {
         bench.bind("b/thief", "*.x.wild.test", &["/"]).unwrap_err();
         bench.bind("a/any", "*", &["/"]).unwrap();
         bench.bind("b/free", "free.test", &["/"]).unwrap();
-        bench.router.unbind(&id("a/one"), &bench.metrics);
+        bench.router.unbind(&id("a/one"));
         bench.bind("b/three", "h.test", &["/three"]).unwrap_err();
-        bench.router.unbind(&id("a/two"), &bench.metrics);
+        bench.router.unbind(&id("a/two"));
         bench.bind("b/three", "h.test", &["/three"]).unwrap();
     }
 
@@ -434,8 +430,8 @@ mod tests {
         assert_eq!((bench.find("h.test", "/two"), bench.find("h.test", "/new")), ("a/two".into(), "-".into()));
         bench.bind("a/two", "other.test", &["/two"]).unwrap();
         assert_eq!((bench.find("h.test", "/two"), bench.find("other.test", "/two")), ("-".into(), "a/two".into()));
-        bench.router.unbind(&id("a/one"), &bench.metrics);
-        bench.router.unbind(&id("a/two"), &bench.metrics);
+        bench.router.unbind(&id("a/one"));
+        bench.router.unbind(&id("a/two"));
         assert!(bench.router.is_empty());
     }
 
@@ -456,10 +452,10 @@ mod tests {
         bench.bind("a/sole", "sole.test", &["/"]).unwrap();
         bench.bind_as("a/app-4", &["new.test", "sole.test"], &["/"], true).unwrap_err();
         assert_eq!(bench.find("new.test", "/"), "-");
-        bench.router.unbind(&id("a/app-1"), &bench.metrics);
+        bench.router.unbind(&id("a/app-1"));
         assert_eq!((bench.find("svc.ns", "/"), bench.find("svc.ns", "/")), ("a/app-2".into(), "a/app-2".into()));
-        bench.router.unbind(&id("a/app-2"), &bench.metrics);
-        bench.router.unbind(&id("a/sole"), &bench.metrics);
+        bench.router.unbind(&id("a/app-2"));
+        bench.router.unbind(&id("a/sole"));
         assert!(bench.router.is_empty());
     }
 
@@ -485,7 +481,7 @@ mod tests {
         assert_eq!(bench.find("one.example", "/p77/x"), "team/path-77");
         for number in 0..HOSTS {
             let (owner, host) = names(number);
-            bench.router.unbind(&id(&owner), &bench.metrics);
+            bench.router.unbind(&id(&owner));
             assert_eq!(bench.find(&host, "/"), "-");
         }
         assert_eq!(bench.find("one.example", "/p77/x"), "team/path-77");

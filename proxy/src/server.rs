@@ -114,7 +114,7 @@ impl HttpServer {
             tls_socket: Mutex::new(None),
             tls_files: Mutex::new(None),
             held: false,
-            metrics: Arc::new(Metrics::new()?),
+            metrics: Arc::new(Metrics::new()),
             lifecycle: Arc::new(Lifecycle::new()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
@@ -174,16 +174,15 @@ impl HostHandler for HttpServer {
         if self.started.get().is_some() {
             return Ok(());
         }
-        self.metrics.register(&context.registry)?;
+        self.metrics.show(&context.metrics)?;
         if let Some(timelines) = context.timelines {
             let _ = self.metrics.timelines.set(timelines);
         }
         let files = self.tls_files.lock().unwrap_or_else(PoisonError::into_inner).take();
         let draining = &self.lifecycle.draining;
         let (limits, router) = (context.limits.clone(), self.router.clone());
-        let tls = files.map(|files| tls::start(files, limits, &context.registry, router, draining.clone()));
-        let memory = Arc::new(Memory::new(&context.limits)?);
-        memory.register(&context.registry)?;
+        let tls = files.map(|files| tls::start(files, limits, &context.metrics, router, draining.clone()));
+        let memory = Arc::new(Memory::new(&context.limits, &context.metrics)?);
         let ingress = Ingress {
             router: self.router.clone(),
             limits: context.limits.clone(),
@@ -231,7 +230,7 @@ impl HostHandler for HttpServer {
     }
 
     fn unbind(&self, owner: &WorkloadId) {
-        self.router.unbind(owner, &self.metrics);
+        self.router.unbind(owner);
         if let Some(tls) = self.started.get().and_then(|started| started.tls.as_ref()) {
             tls.bring(owner, None);
         }

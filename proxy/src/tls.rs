@@ -11,8 +11,8 @@ mod store;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use prometheus::Registry;
 use roadstead_config::{Limits, http::HostError};
+use roadstead_metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use brought::Claim;
@@ -29,11 +29,11 @@ use crate::route::DynamicRouter;
 pub(crate) fn start(
     files: TlsFiles,
     limits: Arc<Limits>,
-    registry: &Registry,
+    metrics: &Metrics,
     router: DynamicRouter,
     draining: CancellationToken,
 ) -> Result<Arc<TlsServer>, SetupError> {
-    let (server, read) = TlsServer::new(files, limits, registry, router)?;
+    let (server, read) = TlsServer::new(files, limits, metrics, router)?;
     let server = Arc::new(server);
     tokio::spawn(reload::keep_up(server.clone(), read, draining));
     Ok(server)

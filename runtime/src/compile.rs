@@ -58,6 +58,8 @@ pub enum CodeSource {
 }
 
 impl CodeSource {
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::Child, Self::Process];
+
     /// The source as metric labels and logs name it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -116,7 +118,7 @@ impl CompileService {
                 Err(error) => {
                     let reason = crate::error_text(&error);
                     tracing::warn!("compiled components are not kept: {reason}");
-                    metrics.count(CodeSource::Disk.as_str(), "unusable");
+                    metrics.count(CodeSource::Disk, "unusable");
                     None
                 }
             },
@@ -161,8 +163,8 @@ impl CompileService {
             None => self.fetch(&key, bytes, &mut slot).await,
         };
         let outcome = result.as_ref().map_or_else(CompileError::kind, |_| "ok");
-        self.metrics.count(source.as_str(), outcome);
-        self.metrics.observe(source.as_str(), begun.elapsed().as_secs_f64());
+        self.metrics.count(source, outcome);
+        self.metrics.observe(source, begun.elapsed().as_secs_f64());
         let (component, kept) = result?;
         Ok(Ready { component, source, digest: key.digest(), kept })
     }
@@ -207,7 +209,7 @@ impl CompileService {
             Ok(found) => found,
             Err(reason) => {
                 tracing::warn!(digest = key.digest(), "a cached component is compiled again: {reason}");
-                self.metrics.count(CodeSource::Disk.as_str(), "refused");
+                self.metrics.count(CodeSource::Disk, "refused");
                 None
             }
         }
@@ -234,7 +236,7 @@ impl CompileService {
             Ok(()) => Kept::Written,
             Err(error) => {
                 tracing::warn!(digest = key.digest(), %error, "a compiled component cannot be kept");
-                self.metrics.count(CodeSource::Disk.as_str(), "write-failed");
+                self.metrics.count(CodeSource::Disk, "write-failed");
                 Kept::Failed(error)
             }
         }

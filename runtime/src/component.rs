@@ -17,7 +17,7 @@ use crate::{
     gate::{Entered, Gate},
     instance::{HostShared, LiveStore, guarded},
     lanes::{Entrance, InLane},
-    metrics::ComponentSeries,
+    metrics::{ComponentMetrics, PoolMetrics},
     plan::ComponentPlan,
     plugin::BoundState,
     pool::{Pool, PoolBounds, PooledInstance},
@@ -27,7 +27,7 @@ use crate::{
 pub struct ComponentHandle {
     pub(crate) plan: Arc<ComponentPlan>,
     pub(crate) shared: Arc<HostShared>,
-    pub(crate) metrics: ComponentSeries,
+    pub(crate) metrics: Arc<ComponentMetrics>,
     fresh_places: Arc<Gate>,
     pool: Option<Pool>,
     background: Arc<Entrance>,
@@ -49,17 +49,16 @@ impl ComponentHandle {
     pub(crate) fn new(
         plan: Arc<ComponentPlan>,
         shared: Arc<HostShared>,
-        metrics: ComponentSeries,
-        pool: Option<PoolBounds>,
+        metrics: ComponentMetrics,
+        pool: Option<(PoolBounds, PoolMetrics)>,
     ) -> Self {
-        metrics.pool_size.set(pool.map_or(0, |bounds| i64::try_from(bounds.size.get()).unwrap_or(i64::MAX)));
         Self {
             fresh_places: Gate::new(shared.limits.workload_instances_max),
             background: shared.background.entrance(&plan.workload.namespace),
             plan,
             shared,
-            metrics,
-            pool: pool.map(Pool::new),
+            metrics: Arc::new(metrics),
+            pool: pool.map(|(bounds, metrics)| Pool::new(bounds, metrics)),
         }
     }
 
@@ -183,9 +182,9 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let _place = self.enter_fresh()?;
-        let live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call.clone())?;
+        let live = LiveStore::new(&self.shared, &self.plan, &self.metrics, call.clone())?;
         let mut instance = self.instantiate(live).await?;
-        self.metrics.created_fresh.inc();
+        self.metrics.created_fresh();
         self.run(&mut instance, &call, work).await
     }
 
@@ -203,13 +202,16 @@ impl ComponentHandle {
         let ended = guarded(instance.live.bounds(), work(&mut instance.live.store, &instance.instance)).await;
         let result = instance.live.settle(ended);
         instance.live.store.data_mut().end_call();
+        instance.live.note_memory();
         timer.end(&result);
         result
     }
 
     async fn instantiate(&self, mut live: LiveStore) -> Result<PooledInstance, CallError> {
         let _span = start_span(&live.store.data().call().trace);
+        let begun = Instant::now();
         let ended = guarded(live.bounds(), self.plan.linked.pre.instantiate_async(&mut live.store)).await;
+        self.metrics.start.observe(begun.elapsed().as_secs_f64());
         let instance = live.settle(ended)?;
         Ok(PooledInstance { live, instance, calls: 0 })
     }

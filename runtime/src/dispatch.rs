@@ -16,6 +16,8 @@ use roadstead_config::{
     manifest::{RequestLimits, TriggerCertificate},
 };
 
+use roadstead_metrics::Metrics;
+
 use crate::{Call, CallError, Timelines, WorkloadId};
 
 /// The body of a request on its way to a guest. An `Err` frame reaches the guest as a failed read.
@@ -135,7 +137,7 @@ pub enum BindError {
 #[derive(Clone)]
 pub struct HandlerContext {
     pub limits: Arc<Limits>,
-    pub registry: prometheus::Registry,
+    pub metrics: Metrics,
     /// Remembers requests, where the host does.
     pub timelines: Option<Arc<Timelines>>,
 }
@@ -152,7 +154,7 @@ pub enum HandlerError {
     #[error("the HTTP handler cannot be set up")]
     Setup(#[source] std::io::Error),
     #[error("the HTTP handler's metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
 }
 
 /// Brings HTTP requests to workloads: the ingress of a host.

@@ -25,6 +25,7 @@ use roadstead_config::{
     EgressNetworks, Limits, ResourceName, Target,
     manifest::{AllowedHost, LocalResources, WorkloadSpec},
 };
+use roadstead_metrics::Metrics;
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -80,7 +81,7 @@ pub enum EgressSetupError {
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
     #[error("the metrics of outgoing requests cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
 }
 
 /// What all workloads of a host have in common.
@@ -102,7 +103,7 @@ impl Egress {
     pub(crate) fn new(
         options: EgressOptions,
         limits: Arc<Limits>,
-        registry: &prometheus::Registry,
+        metrics: &Metrics,
     ) -> Result<Arc<Self>, EgressSetupError> {
         Ok(Arc::new(Self {
             authorities: Authorities::new(options.ca_file.as_deref())?,
@@ -111,7 +112,7 @@ impl Egress {
             host_loopback: options.host_loopback,
             resolver: options.resolver,
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            metrics: EgressMetrics::new(registry)?,
+            metrics: EgressMetrics::new(metrics)?,
             threads: Handle::current(),
         }))
     }

@@ -22,8 +22,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use prometheus::Registry;
 use roadstead_config::Limits;
+use roadstead_metrics::{Metrics, Registry};
 use tokio::time::Instant;
 
 pub use builder::{BuildError, HostBuilder};
@@ -67,7 +67,7 @@ pub trait HostApi: Send + Sync {
 pub struct Host {
     name: String,
     limits: Arc<Limits>,
-    registry: Registry,
+    metrics: Metrics,
     foundry: Foundry,
     handler: Option<Arc<dyn HostHandler>>,
     timelines: Option<Arc<Timelines>>,
@@ -109,9 +109,14 @@ impl Host {
         &self.limits
     }
 
-    /// The registry of the host's metrics.
+    /// The host's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The registry in which they are shown.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        self.metrics.registry()
     }
 
     /// What is remembered of requests, where anything is.
@@ -202,9 +207,8 @@ impl Host {
 
     fn count_states(&self) {
         let entries = self.entries();
-        for state in WorkloadState::COUNTED {
-            let count = entries.values().filter(|entry| entry.state == state).count();
-            let gauge = self.foundry.metrics.workloads.with_label_values(&[state.label()]);
+        for (state, gauge) in &self.foundry.metrics.workloads {
+            let count = entries.values().filter(|entry| entry.state == *state).count();
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

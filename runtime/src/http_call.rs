@@ -105,9 +105,9 @@ impl Dispatch for HttpTarget {
         let note = |error: &CallError| component.plan.journal.failed(component.name(), error, call.trace.trace_id());
         let place = component.enter_fresh().inspect_err(note)?;
         let (span, own_call) = component.call_span(&call, "fresh");
-        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics.instances, own_call);
+        let live = LiveStore::new(&component.shared, &component.plan, &component.metrics, own_call);
         let live = live.inspect_err(note)?;
-        component.metrics.created_fresh.inc();
+        component.metrics.created_fresh();
 
         let bytes_left = component.shared.limits.response_body_bytes_max;
         let (head_sender, mut head) = oneshot::channel();
@@ -159,7 +159,7 @@ impl GuestRun {
         let Self { component, proxy, mut live, request, scheme, head_sender, span, _place } = self;
         let deadline = live.store.data().call().deadline;
         let (timer, watch) = (component.metrics.begin_call(deadline), component.watch(live.store.data().call()));
-        let ended = guarded(live.bounds(), handle(&proxy, &mut live, request, scheme, head_sender)).await;
+        let ended = guarded(live.bounds(), handle(&component, &proxy, &mut live, request, scheme, head_sender)).await;
         // At the deadline nobody takes the response any more, and how a guest ends that learns of it says nothing.
         let result = match tokio::time::Instant::now() >= deadline {
             true => Err(CallError::Deadline),
@@ -185,6 +185,7 @@ impl GuestRun {
 }
 
 async fn handle(
+    component: &ComponentHandle,
     proxy: &ProxyPre<InstanceState>,
     live: &mut LiveStore,
     request: http::Request<RequestBody>,
@@ -196,8 +197,11 @@ async fn handle(
     let request = store.data_mut().http().new_incoming_request(scheme, request)?;
     let response = store.data_mut().http().new_response_outparam(head_sender)?;
     let start = start_span(&store.data().call().trace);
-    let guest = proxy.instantiate_async(&mut *store).await?;
+    let begun = tokio::time::Instant::now();
+    let guest = proxy.instantiate_async(&mut *store).await;
+    component.metrics.start.observe(begun.elapsed().as_secs_f64());
     drop(start);
+    let guest = guest?;
     guest.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 

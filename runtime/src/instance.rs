@@ -3,7 +3,6 @@
 use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use futures::FutureExt;
-use prometheus::IntGauge;
 use roadstead_config::Limits;
 use tokio::time::Instant;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
@@ -14,6 +13,7 @@ use crate::{
     fault::{DeadlinePassed, classify, detail, panic_text},
     gate::{Entered, Gate},
     lanes::BackgroundLane,
+    metrics::ComponentMetrics,
     plan::ComponentPlan,
 };
 
@@ -33,14 +33,13 @@ pub(crate) struct HostShared {
 pub(crate) struct LiveStore {
     pub(crate) store: Store<InstanceState>,
     _slots: [Entered; 2],
-    _alive: CountedAlive,
+    alive: Arc<ComponentMetrics>,
 }
 
-struct CountedAlive(IntGauge);
-
-impl Drop for CountedAlive {
+impl Drop for LiveStore {
     fn drop(&mut self) {
-        self.0.dec();
+        self.note_memory();
+        self.alive.instances.dec();
     }
 }
 
@@ -49,7 +48,7 @@ impl LiveStore {
     pub(crate) fn new(
         shared: &HostShared,
         plan: &Arc<ComponentPlan>,
-        alive: &IntGauge,
+        metrics: &Arc<ComponentMetrics>,
         call: Call,
     ) -> Result<Self, CallError> {
         let limits = &shared.limits;
@@ -68,8 +67,14 @@ impl LiveStore {
         store.set_max_component_handles(usize::try_from(limits.component_handles_max).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(on_tick);
         store.set_epoch_deadline(TICKS_BETWEEN_YIELDS);
-        alive.inc();
-        Ok(Self { store, _slots: [tenant_slot, slot], _alive: CountedAlive(alive.clone()) })
+        metrics.instances.inc();
+        Ok(Self { store, _slots: [tenant_slot, slot], alive: metrics.clone() })
+    }
+
+    /// Tells the metrics how much memory the instance has had so far.
+    pub(crate) fn note_memory(&self) {
+        let bytes = self.store.data().limiter.used_bytes();
+        self.alive.memory_peak.raise_to(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// What guards work on this store.

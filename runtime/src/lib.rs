@@ -33,6 +33,7 @@ mod plan;
 pub mod plugin;
 mod pool;
 mod private_folder;
+mod process_metrics;
 mod references;
 mod series;
 mod spans;

@@ -24,6 +24,11 @@ impl StoreLimiter {
         self.refused
     }
 
+    /// What memories and tables take; they never shrink.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
     fn grow(&mut self, current: usize, desired: usize, element_bytes: usize) -> bool {
         let more = desired.saturating_sub(current).saturating_mul(element_bytes);
         let total = self.used_bytes.saturating_add(more);

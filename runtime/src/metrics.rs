@@ -1,226 +1,191 @@
-//! The runtime's metrics: each declared here once, with its help text.
+//! What the runtime counts: handles of the catalogue's entries, resolved when a component is set up. Their series end with
+//! them.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
-
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
 use roadstead_config::ResourceName;
+use roadstead_metrics::{
+    Counter, CounterBy, Counters, CountersBy, Error, Gauge, Gauges, Histogram, Histograms, Metrics, Owner,
+    catalogue::{
+        CALL_DURATION, CALLS_ENDED, COMPILE_DURATION, COMPILES, IMAGE_BYTES, IMAGE_FETCH, IMAGES, INSTANCE_MEMORY_PEAK,
+        INSTANCE_START, INSTANCES, INSTANCES_CREATED, INSTANCES_RETIRED, POOL_BUSY, POOL_IDLE, POOL_SIZE, POOL_WAIT,
+        POOL_WAITING, WORKLOAD_STATES,
+    },
+};
 use tokio::time::Instant;
 
-use crate::{CallError, OwnedSeries, Series, SeriesByOwner, WorkloadId};
-
-/// Labels of everything that belongs to one component.
-const COMPONENT: [&str; 3] = ["namespace", "workload", "component"];
-/// Upper bounds of call durations, in seconds.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+use crate::{CallError, WorkloadId, compile::CodeSource, host::WorkloadState};
 
 /// All of them.
 #[derive(Clone)]
 pub(crate) struct RuntimeMetrics {
-    instances: IntGaugeVec,
-    instances_created: IntCounterVec,
-    instances_retired: IntCounterVec,
-    pool_size: IntGaugeVec,
-    pool_busy: IntGaugeVec,
-    pool_idle: IntGaugeVec,
-    pool_waiting: IntGaugeVec,
-    pool_wait: HistogramVec,
-    calls: IntCounterVec,
-    call_duration: HistogramVec,
-    pub(crate) workloads: IntGaugeVec,
+    metrics: Metrics,
+    instances: Gauges<3>,
+    instances_created: CountersBy<3>,
+    instance_start: Histograms<3>,
+    memory_peak: Gauges<3>,
+    instances_retired: CountersBy<3>,
+    pool_size: Gauges<3>,
+    pool_busy: Gauges<3>,
+    pool_idle: Gauges<3>,
+    pool_waiting: Gauges<3>,
+    pool_wait: Histograms<3>,
+    calls: CountersBy<3>,
+    call_duration: Histograms<3>,
+    /// One gauge for each state that is counted.
+    pub(crate) workloads: [(WorkloadState, Gauge); WorkloadState::COUNTED.len()],
     pub(crate) compiles: CompileMetrics,
     pub(crate) images: ImageMetrics,
-    components: SeriesByOwner<(WorkloadId, ResourceName), ComponentMetrics>,
 }
 
 /// The metrics of images, which belong to no workload: a copy is shared between them.
 #[derive(Clone)]
-pub(crate) struct ImageMetrics {
-    total: IntCounterVec,
-    bytes: IntCounter,
+pub(crate) struct ImageMetrics(std::sync::Arc<OfImages>);
+
+struct OfImages {
+    total: CounterBy,
+    bytes: Counter,
     seconds: Histogram,
 }
 
 impl ImageMetrics {
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
-        let total = Opts::new(
-            "roadstead_image_total",
-            "Images asked for, by outcome: registry, confirmed (in the cache, and the registry was asked), cache, or \
-             what failed; and not-kept, for those that could not be written to the cache.",
-        );
-        let seconds = HistogramOpts::new(
-            "roadstead_image_fetch_duration_seconds",
-            "Time that images took that came from a registry.",
-        );
-        Ok(Self {
-            total: IntCounterVec::new(total, &["outcome"])?,
-            bytes: IntCounter::new("roadstead_image_bytes_total", "Bytes of components that came from registries.")?,
-            seconds: Histogram::with_opts(seconds.buckets(DURATION_BUCKETS.to_vec()))?,
-        })
+    fn shown(metrics: &Metrics) -> Result<Self, Error> {
+        Ok(Self::of(
+            &metrics.counters_by(&IMAGES)?,
+            &metrics.counters(&IMAGE_BYTES)?,
+            &metrics.histograms(&IMAGE_FETCH)?,
+        ))
+    }
+
+    /// Such that nobody is shown.
+    pub(crate) fn hidden() -> Self {
+        Self::of(&CountersBy::new(&IMAGES), &Counters::new(&IMAGE_BYTES), &Histograms::new(&IMAGE_FETCH))
+    }
+
+    fn of(total: &CountersBy<0>, bytes: &Counters<0>, seconds: &Histograms<0>) -> Self {
+        let of_images = OfImages { total: total.with([], &[]), bytes: bytes.with([]), seconds: seconds.with([]) };
+        Self(std::sync::Arc::new(of_images))
     }
 
     /// Counts an image that was asked for.
     pub(crate) fn count(&self, outcome: &str) {
-        self.total.with_label_values(&[outcome]).inc();
+        self.0.total.inc(outcome);
     }
 
     /// Notes an image that came from a registry.
     pub(crate) fn fetched(&self, bytes: u64, seconds: f64) {
-        self.bytes.inc_by(bytes);
-        self.seconds.observe(seconds);
+        self.0.bytes.inc_by(bytes);
+        self.0.seconds.observe(seconds);
     }
 }
 
 /// The metrics of compilation, which belong to no workload: code is shared between them.
 #[derive(Clone)]
-pub(crate) struct CompileMetrics {
-    total: IntCounterVec,
-    seconds: HistogramVec,
-}
+pub(crate) struct CompileMetrics(std::sync::Arc<[(CodeSource, CounterBy, Histogram)]>);
 
 impl CompileMetrics {
-    fn new() -> Result<Self, prometheus::Error> {
-        let total = Opts::new(
-            "roadstead_compile_total",
-            "Components made ready, by source (memory, disk, child, process) and outcome (ok, or what failed).",
-        );
-        let seconds = HistogramOpts::new(
-            "roadstead_compile_duration_seconds",
-            "Time until a component was ready, by source (memory, disk, child, process), failures included.",
-        );
-        Ok(Self {
-            total: IntCounterVec::new(total, &["source", "outcome"])?,
-            seconds: HistogramVec::new(seconds.buckets(DURATION_BUCKETS.to_vec()), &["source"])?,
-        })
+    fn new(metrics: &Metrics) -> Result<Self, Error> {
+        let (total, seconds) = (metrics.counters_by(&COMPILES)?, metrics.histograms(&COMPILE_DURATION)?);
+        let of = |source: CodeSource| {
+            let label = [source.as_str()];
+            (source, total.with(label, &[]), seconds.with(label))
+        };
+        Ok(Self(CodeSource::ALL.into_iter().map(of).collect()))
     }
 
     /// Counts something that `source` gave, or did not.
-    pub(crate) fn count(&self, source: &str, outcome: &str) {
-        self.total.with_label_values(&[source, outcome]).inc();
+    pub(crate) fn count(&self, source: CodeSource, outcome: &str) {
+        let counted = self.0.iter().find(|(of, ..)| *of == source);
+        counted.into_iter().for_each(|(_, total, _)| total.inc(outcome));
     }
 
     /// Notes how long `source` took.
-    pub(crate) fn observe(&self, source: &str, seconds: f64) {
-        self.seconds.with_label_values(&[source]).observe(seconds);
+    pub(crate) fn observe(&self, source: CodeSource, seconds: f64) {
+        let observed = self.0.iter().find(|(of, ..)| *of == source);
+        observed.into_iter().for_each(|(.., histogram)| histogram.observe(seconds));
     }
 }
 
 impl RuntimeMetrics {
-    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let with = |more: &[&'static str]| -> Vec<&'static str> { COMPONENT.iter().chain(more).copied().collect() };
-        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &COMPONENT);
-        let counter = |name: &str, help: &str, label| IntCounterVec::new(Opts::new(name, help), &with(&[label]));
-        let histogram = |name: &str, help: &str| {
-            HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()), &COMPONENT)
-        };
-        let metrics = Self {
-            instances: gauge("roadstead_instances", "Instances alive.")?,
-            instances_created: counter(
-                "roadstead_instances_created_total",
-                "Instances made, by kind (fresh, pooled).",
-                "kind",
-            )?,
-            instances_retired: counter(
-                "roadstead_instances_retired_total",
-                "Pooled instances given up, by reason (max-invocations, fault, deadline, cancelled, backend).",
-                "reason",
-            )?,
-            pool_size: gauge("roadstead_pool_size", "Instances that the pool may hold.")?,
-            pool_busy: gauge("roadstead_pool_busy", "Pooled instances with a call.")?,
-            pool_idle: gauge("roadstead_pool_idle", "Pooled instances without a call.")?,
-            pool_waiting: gauge("roadstead_pool_waiting", "Calls that wait for a pooled instance.")?,
-            pool_wait: histogram("roadstead_pool_wait_seconds", "Time that calls waited for a pooled instance.")?,
-            calls: counter(
-                "roadstead_calls_total",
-                "Calls into a component, by outcome (ok, cancelled, or the kind of the error).",
-                "outcome",
-            )?,
-            call_duration: histogram(
-                "roadstead_call_duration_seconds",
-                "Time of calls into a component, waiting apart.",
-            )?,
-            workloads: IntGaugeVec::new(Opts::new("roadstead_workloads", "Workloads, by state."), &["state"])?,
-            compiles: CompileMetrics::new()?,
-            images: ImageMetrics::new()?,
-            components: SeriesByOwner::default(),
-        };
-        let all: [Box<dyn prometheus::core::Collector>; 16] = [
-            Box::new(metrics.instances.clone()),
-            Box::new(metrics.instances_created.clone()),
-            Box::new(metrics.instances_retired.clone()),
-            Box::new(metrics.pool_size.clone()),
-            Box::new(metrics.pool_busy.clone()),
-            Box::new(metrics.pool_idle.clone()),
-            Box::new(metrics.pool_waiting.clone()),
-            Box::new(metrics.pool_wait.clone()),
-            Box::new(metrics.calls.clone()),
-            Box::new(metrics.call_duration.clone()),
-            Box::new(metrics.workloads.clone()),
-            Box::new(metrics.compiles.total.clone()),
-            Box::new(metrics.compiles.seconds.clone()),
-            Box::new(metrics.images.total.clone()),
-            Box::new(metrics.images.bytes.clone()),
-            Box::new(metrics.images.seconds.clone()),
-        ];
-        all.into_iter().try_for_each(|collector| registry.register(collector))?;
-        Ok(metrics)
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, Error> {
+        let workloads = metrics.gauges(&WORKLOAD_STATES)?;
+        Ok(Self {
+            metrics: metrics.clone(),
+            instances: metrics.gauges(&INSTANCES)?,
+            instances_created: metrics.counters_by(&INSTANCES_CREATED)?,
+            instance_start: metrics.histograms(&INSTANCE_START)?,
+            memory_peak: metrics.gauges(&INSTANCE_MEMORY_PEAK)?,
+            instances_retired: metrics.counters_by(&INSTANCES_RETIRED)?,
+            pool_size: metrics.gauges(&POOL_SIZE)?,
+            pool_busy: metrics.gauges(&POOL_BUSY)?,
+            pool_idle: metrics.gauges(&POOL_IDLE)?,
+            pool_waiting: metrics.gauges(&POOL_WAITING)?,
+            pool_wait: metrics.histograms(&POOL_WAIT)?,
+            calls: metrics.counters_by(&CALLS_ENDED)?,
+            call_duration: metrics.histograms(&CALL_DURATION)?,
+            workloads: WorkloadState::COUNTED.map(|state| (state, workloads.with([state.label()]))),
+            compiles: CompileMetrics::new(metrics)?,
+            images: ImageMetrics::shown(metrics)?,
+        })
     }
 
-    /// The handles of one component, looked up once. Its series end with the last that uses them.
-    pub(crate) fn for_component(&self, workload: &WorkloadId, component: &ResourceName) -> ComponentSeries {
-        self.components.of((workload.clone(), component.clone()), || self.make(workload, component))
-    }
-
-    fn make(&self, workload: &WorkloadId, component: &ResourceName) -> ComponentMetrics {
-        let labels @ [namespace, workload, component] =
-            [workload.namespace.as_str(), workload.name.as_str(), component.as_str()];
-        let with = |last| [namespace, workload, component, last];
+    /// The handles of one component. Its series end with the last that uses them.
+    pub(crate) fn for_component(&self, workload: &WorkloadId, component: &ResourceName) -> ComponentMetrics {
+        let owner = self.metrics.owner(workload.namespace.as_str(), workload.name.as_str());
+        let labels = [owner.namespace(), owner.name(), owner.own(component.as_str())];
         ComponentMetrics {
-            instances: self.instances.with_label_values(&labels),
-            created_fresh: self.instances_created.with_label_values(&with("fresh")),
-            created_pooled: self.instances_created.with_label_values(&with("pooled")),
-            pool_size: self.pool_size.with_label_values(&labels),
-            pool_busy: self.pool_busy.with_label_values(&labels),
-            pool_idle: self.pool_idle.with_label_values(&labels),
-            pool_waiting: self.pool_waiting.with_label_values(&labels),
-            pool_wait: self.pool_wait.with_label_values(&labels),
-            calls_ok: self.calls.with_label_values(&with("ok")),
-            call_duration: self.call_duration.with_label_values(&labels),
-            failures: Mutex::default(),
-            retirements: Mutex::default(),
-            families: self.clone(),
-            labels: labels.map(str::to_owned),
+            instances: self.instances.with(labels),
+            created: self.instances_created.with(labels, &[]),
+            start: self.instance_start.with(labels),
+            memory_peak: self.memory_peak.with(labels),
+            calls: self.calls.with(labels, &["ok"]),
+            call_duration: self.call_duration.with(labels),
+            _owner: owner,
+        }
+    }
+
+    /// Those of its pool.
+    pub(crate) fn for_pool(&self, workload: &WorkloadId, component: &ResourceName) -> PoolMetrics {
+        let owner = self.metrics.owner(workload.namespace.as_str(), workload.name.as_str());
+        let labels = [owner.namespace(), owner.name(), owner.own(component.as_str())];
+        PoolMetrics {
+            size: self.pool_size.with(labels),
+            busy: self.pool_busy.with(labels),
+            idle: self.pool_idle.with(labels),
+            waiting: self.pool_waiting.with(labels),
+            wait: self.pool_wait.with(labels),
+            retired: self.instances_retired.with(labels, &[]),
+            _owner: owner,
         }
     }
 }
 
-/// The metrics of one component, in use.
-pub(crate) type ComponentSeries = OwnedSeries<(WorkloadId, ResourceName), ComponentMetrics>;
-
-/// Values of a label that have been counted, beside those that have a handle.
-type Counted = Mutex<BTreeSet<&'static str>>;
-
 /// The metrics of one component.
 pub(crate) struct ComponentMetrics {
-    pub(crate) instances: IntGauge,
-    pub(crate) created_fresh: IntCounter,
-    pub(crate) created_pooled: IntCounter,
-    pub(crate) pool_size: IntGauge,
-    pub(crate) pool_busy: IntGauge,
-    pub(crate) pool_idle: IntGauge,
-    pub(crate) pool_waiting: IntGauge,
-    pub(crate) pool_wait: Histogram,
-    calls_ok: IntCounter,
+    pub(crate) instances: Gauge,
+    created: CounterBy,
+    pub(crate) start: Histogram,
+    /// In bytes.
+    pub(crate) memory_peak: Gauge,
+    calls: CounterBy,
     call_duration: Histogram,
-    failures: Counted,
-    retirements: Counted,
-    families: RuntimeMetrics,
-    labels: [String; 3],
+    _owner: Owner,
+}
+
+/// The metrics of one pool.
+pub(crate) struct PoolMetrics {
+    pub(crate) size: Gauge,
+    pub(crate) busy: Gauge,
+    pub(crate) idle: Gauge,
+    pub(crate) waiting: Gauge,
+    pub(crate) wait: Histogram,
+    retired: CounterBy,
+    _owner: Owner,
+}
+
+impl PoolMetrics {
+    /// Counts an instance that is given up.
+    pub(crate) fn instance_retired(&self, reason: &'static str) {
+        self.retired.inc(reason);
+    }
 }
 
 impl ComponentMetrics {
@@ -229,45 +194,19 @@ impl ComponentMetrics {
         CallTimer { metrics: self, begun: Instant::now(), deadline, ended: false }
     }
 
+    /// Counts an instance that was made for one call.
+    pub(crate) fn created_fresh(&self) {
+        self.created.inc("fresh");
+    }
+
+    /// Counts an instance that was made for the pool.
+    pub(crate) fn created_pooled(&self) {
+        self.created.inc("pooled");
+    }
+
     fn call_ended(&self, outcome: Result<(), &'static str>, seconds: f64) {
         self.call_duration.observe(seconds);
-        match outcome {
-            Ok(()) => self.calls_ok.inc(),
-            Err(kind) => self.count(&self.families.calls, &self.failures, kind),
-        }
-    }
-
-    /// Counts a pooled instance that is given up.
-    pub(crate) fn instance_retired(&self, reason: &'static str) {
-        self.count(&self.families.instances_retired, &self.retirements, reason);
-    }
-
-    fn count(&self, family: &IntCounterVec, counted: &Counted, last: &'static str) {
-        counted.lock().unwrap_or_else(PoisonError::into_inner).insert(last);
-        let [namespace, workload, component] = &self.labels;
-        family.with_label_values(&[namespace, workload, component, last]).inc();
-    }
-}
-
-impl Series for ComponentMetrics {
-    fn forget(&self) {
-        let all = &self.families;
-        let labels @ [namespace, workload, component] = self.labels.each_ref().map(String::as_str);
-        // A series that never had a value is not there to be removed.
-        for gauges in [&all.instances, &all.pool_size, &all.pool_busy, &all.pool_idle, &all.pool_waiting] {
-            let _ = gauges.remove_label_values(&labels);
-        }
-        for histograms in [&all.pool_wait, &all.call_duration] {
-            let _ = histograms.remove_label_values(&labels);
-        }
-        let forget = |family: &IntCounterVec, last| {
-            let _ = family.remove_label_values(&[namespace, workload, component, last]);
-        };
-        ["fresh", "pooled"].into_iter().for_each(|kind| forget(&all.instances_created, kind));
-        forget(&all.calls, "ok");
-        for (family, counted) in [(&all.calls, &self.failures), (&all.instances_retired, &self.retirements)] {
-            counted.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|last| forget(family, last));
-        }
+        self.calls.inc(outcome.err().unwrap_or("ok"));
     }
 }
 

@@ -15,6 +15,7 @@ use roadstead_config::{
     InterfaceName, InterfaceVersion, Limits, PackageName, ResourceName, interface::InterfaceError,
     manifest::HostInterface,
 };
+use roadstead_metrics::{Metrics, Registry};
 use wasmtime::component::Linker;
 
 use crate::{InstanceState, WorkloadId, component::ComponentHandle};
@@ -93,7 +94,11 @@ impl PluginError {
 #[derive(Clone)]
 pub struct PluginContext {
     pub limits: Arc<Limits>,
-    pub registry: prometheus::Registry,
+    /// Those of the catalogue. What is not in it is shown in `registry`.
+    pub metrics: Metrics,
+    /// Where the host's metrics are shown, for metrics of the plugin's own: their names begin otherwise than with
+    /// `roadstead_`.
+    pub registry: Registry,
     /// What the host was given for whichever plugin asks for it, by its type: a connection that several share, for
     /// example ([`HostBuilder::with_shared`](crate::host::HostBuilder::with_shared)).
     pub shared: http::Extensions,

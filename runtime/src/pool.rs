@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use prometheus::IntGauge;
+use roadstead_metrics::Held;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use wasmtime::component::Instance;
 
-use crate::{Call, CallError, instance::LiveStore, metrics::ComponentMetrics};
+use crate::{Call, CallError, instance::LiveStore, metrics::PoolMetrics};
 
 /// An instance between two calls, or in one.
 pub(crate) struct PooledInstance {
@@ -39,20 +39,14 @@ pub(crate) struct Pool {
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     waiting: AtomicU64,
+    metrics: PoolMetrics,
+    _counted: Held,
 }
 
 /// An instance that has no call, counted for as long as it has none.
 struct Idle {
     instance: PooledInstance,
-    _counted: CountedIdle,
-}
-
-struct CountedIdle(IntGauge);
-
-impl Drop for CountedIdle {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    _counted: Held,
 }
 
 /// A place in the pool, with a warm instance when there was one.
@@ -62,13 +56,20 @@ pub(crate) struct Place {
 }
 
 impl Pool {
-    pub(crate) fn new(bounds: PoolBounds) -> Self {
+    pub(crate) fn new(bounds: PoolBounds, metrics: PoolMetrics) -> Self {
+        let counted = metrics.size.hold(i64::try_from(bounds.size.get()).unwrap_or(i64::MAX));
         Self {
             bounds,
             places: Arc::new(Semaphore::new(bounds.size.get())),
             idle: Mutex::new(Vec::new()),
             waiting: AtomicU64::new(0),
+            metrics,
+            _counted: counted,
         }
+    }
+
+    pub(crate) fn metrics(&self) -> &PoolMetrics {
+        &self.metrics
     }
 
     pub(crate) fn bounds(&self) -> PoolBounds {
@@ -91,18 +92,13 @@ impl Pool {
     }
 
     /// Waits for a place: within the call's deadline and until `admit_by`, behind a bounded number of others.
-    pub(crate) async fn enter(
-        &self,
-        call: &Call,
-        admit_by: Instant,
-        metrics: &ComponentMetrics,
-    ) -> Result<Place, CallError> {
+    pub(crate) async fn enter(&self, call: &Call, admit_by: Instant) -> Result<Place, CallError> {
         let permit = match self.places.clone().try_acquire_owned() {
             Ok(permit) => {
-                metrics.pool_wait.observe(0.0);
+                self.metrics.wait.observe(0.0);
                 permit
             }
-            Err(_) => self.wait(call, admit_by, metrics).await?,
+            Err(_) => self.wait(call, admit_by).await?,
         };
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Place { warm: warm.map(|idle| idle.instance), permit })
@@ -114,18 +110,13 @@ impl Pool {
         (self.idle() + self.busy() <= self.bounds.size.get()).then_some(permit)
     }
 
-    async fn wait(
-        &self,
-        call: &Call,
-        admit_by: Instant,
-        metrics: &ComponentMetrics,
-    ) -> Result<OwnedSemaphorePermit, CallError> {
-        let _waiting = Waiting::join(self, metrics)?;
+    async fn wait(&self, call: &Call, admit_by: Instant) -> Result<OwnedSemaphorePermit, CallError> {
+        let _waiting = Waiting::join(self)?;
         let begun = Instant::now();
         let until = call.deadline.min(admit_by);
         let entered = tokio::time::timeout_at(until, self.places.clone().acquire_owned()).await;
         let waited = begun.elapsed();
-        metrics.pool_wait.observe(waited.as_secs_f64());
+        self.metrics.wait.observe(waited.as_secs_f64());
         match entered {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_closed)) => Err(CallError::NotRunning),
@@ -135,11 +126,10 @@ impl Pool {
     }
 
     /// Keeps an instance for the next call.
-    pub(crate) fn put_back(&self, instance: PooledInstance, metrics: &ComponentMetrics) {
+    pub(crate) fn put_back(&self, instance: PooledInstance) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.bounds.size.get() && !self.places.is_closed() {
-            metrics.pool_idle.inc();
-            idle.push(Idle { instance, _counted: CountedIdle(metrics.pool_idle.clone()) });
+            idle.push(Idle { instance, _counted: self.metrics.idle.hold(1) });
         }
     }
 
@@ -157,24 +147,22 @@ impl Pool {
 /// Counts one waiting call for as long as it waits.
 struct Waiting<'a> {
     pool: &'a Pool,
-    metrics: &'a ComponentMetrics,
+    _counted: Held,
 }
 
 impl<'a> Waiting<'a> {
-    fn join(pool: &'a Pool, metrics: &'a ComponentMetrics) -> Result<Self, CallError> {
+    fn join(pool: &'a Pool) -> Result<Self, CallError> {
         let max = pool.bounds.waiting_max;
         pool.waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then_some(waiting + 1))
             .map_err(|_| CallError::WorkloadBusy { bound: "pool_waiting_max", limit: max })?;
-        metrics.pool_waiting.inc();
-        Ok(Self { pool, metrics })
+        Ok(Self { pool, _counted: pool.metrics.waiting.hold(1) })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.pool_waiting.dec();
     }
 }
 
@@ -183,7 +171,7 @@ mod tests {
     use std::pin::pin;
 
     use futures::poll;
-    use prometheus::Registry;
+    use roadstead_metrics::Metrics;
 
     use super::*;
     use crate::{WorkloadId, metrics::RuntimeMetrics};
@@ -191,27 +179,27 @@ mod tests {
     #[tokio::test]
     async fn calls_wait_behind_a_bounded_number_of_others_and_for_a_bounded_time() {
         let workload = WorkloadId { namespace: "team".parse().unwrap(), name: "app".parse().unwrap() };
-        let metrics = RuntimeMetrics::new(&Registry::new()).unwrap().for_component(&workload, &"app".parse().unwrap());
+        let metrics = RuntimeMetrics::new(&Metrics::default()).unwrap().for_pool(&workload, &"app".parse().unwrap());
         let (soon, long) = (Duration::from_millis(30), Duration::from_secs(60));
-        let pool = Pool::new(PoolBounds { size: NonZeroUsize::MIN, waiting_max: 1, admission_wait: long });
+        let pool = Pool::new(PoolBounds { size: NonZeroUsize::MIN, waiting_max: 1, admission_wait: long }, metrics);
         let call = Call::new(long);
         let late = Instant::now() + long;
 
-        let held = pool.enter(&call, late, &metrics).await.unwrap();
+        let held = pool.enter(&call, late).await.unwrap();
         {
-            let mut waiting = pin!(pool.enter(&call, late, &metrics));
+            let mut waiting = pin!(pool.enter(&call, late));
             assert!(poll!(waiting.as_mut()).is_pending());
-            let refused = pool.enter(&call, late, &metrics).await.err();
+            let refused = pool.enter(&call, late).await.err();
             assert!(matches!(refused, Some(CallError::WorkloadBusy { limit: 1, .. })), "{refused:?}");
             drop(held);
             waiting.await.unwrap();
         }
-        let _held = pool.enter(&call, late, &metrics).await.unwrap();
-        let waited = pool.enter(&call, Instant::now() + soon, &metrics).await.err();
+        let _held = pool.enter(&call, late).await.unwrap();
+        let waited = pool.enter(&call, Instant::now() + soon).await.err();
         assert!(matches!(waited, Some(CallError::AdmissionTimeout { .. })), "{waited:?}");
-        let waited = pool.enter(&Call::new(soon), late, &metrics).await.err();
+        let waited = pool.enter(&Call::new(soon), late).await.err();
         assert!(matches!(waited, Some(CallError::Deadline)), "{waited:?}");
         // Each gave up its place among those who wait.
-        assert_eq!((pool.waiting(), metrics.pool_waiting.get()), (0, 0));
+        assert_eq!((pool.waiting(), pool.metrics.waiting.get()), (0, 0));
     }
 }

@@ -171,6 +171,7 @@ impl Foundry {
             bound,
         });
         let metrics = self.metrics.for_component(id, &component.name);
+        let pool = pool.map(|bounds| (bounds, self.metrics.for_pool(id, &component.name)));
         Ok(ComponentHandle::new(plan, self.shared.clone(), metrics, pool))
     }
 

@@ -1,9 +1,18 @@
 //! `/healthz`, `/readyz`, `/metrics` and `/status`: for probes, scrapers, and whoever wants all at once.
 
-use std::sync::atomic::Ordering;
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::atomic::Ordering,
+    task::{Context, Poll, ready},
+};
 
+use bytes::Bytes;
 use http::StatusCode;
-use prometheus::{Encoder, TextEncoder};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::routes::{Answer, Asked, bytes, json, text};
 
@@ -12,7 +21,7 @@ pub(super) fn alive(_: &Asked<'_>) -> Answer {
 }
 
 /// The reasons name what belongs to workloads: a stranger hears only whether there are some.
-pub(super) fn ready(asked: &Asked<'_>) -> Answer {
+pub(super) fn readiness(asked: &Asked<'_>) -> Answer {
     let state = asked.state;
     let mut lines = state.host.not_ready();
     if state.draining.load(Ordering::Relaxed) {
@@ -32,12 +41,30 @@ pub(super) fn ready(asked: &Asked<'_>) -> Answer {
     text(status, lines.join("\n") + "\n")
 }
 
+/// Written on a thread for such work, so that no request waits while many workloads are gone through.
 pub(super) fn metrics(asked: &Asked<'_>) -> Answer {
-    let encoder = TextEncoder::new();
-    let mut body = Vec::new();
-    match encoder.encode(&asked.state.host.registry().gather(), &mut body) {
-        Ok(()) => bytes(StatusCode::OK, encoder.format_type(), body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    let metrics = asked.state.host.metrics().clone();
+    let text = spawn_blocking(move || metrics.text().unwrap_or_else(|error| format!("# {error}\n").into_bytes()));
+    let mut answer = bytes(StatusCode::OK, roadstead_metrics::CONTENT_TYPE, Vec::new());
+    *answer.body_mut() = Later(Some(text)).boxed_unsync();
+    answer
+}
+
+/// A body that is made elsewhere, all at once.
+struct Later(Option<JoinHandle<Vec<u8>>>);
+
+impl Body for Later {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(made) = &mut self.0 else { return Poll::Ready(None) };
+        let made = ready!(Pin::new(made).poll(context));
+        self.0 = None;
+        Poll::Ready(made.ok().map(|text| Ok(Frame::data(text.into()))))
     }
 }
 

@@ -74,7 +74,7 @@ impl Asked<'_> {
 /// Every path, but for those of other modules.
 static ROUTES: &[Route] = &[
     Route::get(At::Path("/healthz"), Needs::Nothing, health::alive),
-    Route::get(At::Path("/readyz"), Needs::Nothing, health::ready),
+    Route::get(At::Path("/readyz"), Needs::Nothing, health::readiness),
     Route::get(At::Path("/metrics"), Needs::Reading, health::metrics),
     Route::get(At::Path("/status"), Needs::Reading, health::status),
     Route::get(At::Path("/v1/workloads"), Needs::Reading, workloads::list),

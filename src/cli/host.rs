@@ -107,7 +107,7 @@ enum HostError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] prometheus::Error),
+    TelemetryMetrics(#[from] roadstead_metrics::Error),
     #[error("there is no connection to the scheduler (--scheduler-nats-url)")]
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
@@ -181,7 +181,7 @@ async fn serve(
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(outbox) = telemetry.outbox() {
-        outbox.register(cluster.host().registry())?;
+        outbox.show(cluster.host().metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 

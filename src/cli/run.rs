@@ -110,7 +110,7 @@ enum RunError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] prometheus::Error),
+    TelemetryMetrics(#[from] roadstead_metrics::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -200,7 +200,7 @@ async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, Ru
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
     if let Some(outbox) = telemetry.outbox() {
-        outbox.register(host.registry())?;
+        outbox.show(host.metrics())?;
     }
     process::tell_service_manager(NotifyState::Ready);
 

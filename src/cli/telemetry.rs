@@ -82,8 +82,6 @@ impl FromStr for Ratio {
 /// Why there is no telemetry.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TelemetryError {
-    #[error("the telemetry's metrics cannot be made")]
-    Metrics(#[from] prometheus::Error),
     #[error("the collector of --otlp-endpoint cannot be used")]
     Transport(#[from] TransportError),
 }
@@ -135,7 +133,7 @@ impl TelemetryArguments {
             service_name: self.otlp_service_name.clone(),
             resource: self.otlp_resource_attributes.clone().unwrap_or_default(),
         };
-        let (outbox, inbox) = Outbox::new()?;
+        let (outbox, inbox) = Outbox::new();
         Ok(Some(Collector { settings, outbox, inbox }))
     }
 }

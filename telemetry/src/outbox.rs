@@ -14,8 +14,8 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans},
 };
-use prometheus::{IntCounterVec, Opts, Registry};
 use prost::Message;
+use roadstead_metrics::{CounterBy, CountersBy, Error, Metrics, catalogue::TELEMETRY_EXPORTS};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -96,11 +96,24 @@ pub struct Sending {
 }
 
 #[derive(Debug, Clone)]
-struct Counts(IntCounterVec);
+struct Counts(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    family: CountersBy<1>,
+    by_signal: [(&'static str, CounterBy); 3],
+}
 
 impl Counts {
+    fn new() -> Self {
+        let family = CountersBy::new(&TELEMETRY_EXPORTS);
+        let by_signal = ["spans", "logs", "metrics"].map(|signal| (signal, family.with([signal], &[])));
+        Self(Arc::new(Counted { family, by_signal }))
+    }
+
     fn add(&self, signal: &str, outcome: &str, count: u64) {
-        self.0.with_label_values(&[signal, outcome]).inc_by(count);
+        let counters = self.0.by_signal.iter().find(|(of, _)| *of == signal);
+        counters.into_iter().for_each(|(_, counters)| counters.inc_by(outcome, count));
     }
 }
 
@@ -138,28 +151,19 @@ impl Inbox {
 
 impl Outbox {
     /// An empty one, and what it fills.
-    ///
-    /// # Errors
-    /// None that can be met: the metric's name is given here.
-    pub fn new() -> Result<(Self, Inbox), prometheus::Error> {
+    pub fn new() -> (Self, Inbox) {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let opts = Opts::new(
-            "roadstead_telemetry_exports_total",
-            "Spans, log records and metrics for the collector, by signal (spans, logs, metrics) and outcome (sent, \
-             dropped: no room in the queue, failed: not taken)",
-        );
-        let counts = Counts(IntCounterVec::new(opts, &["signal", "outcome"])?);
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let (bytes, counts) = (Arc::new(AtomicUsize::new(0)), Counts::new());
         let inbox = Inbox { waiting, bytes: bytes.clone(), counts: counts.clone() };
-        Ok((Self { queue, bytes, counts }, inbox))
+        (Self { queue, bytes, counts }, inbox)
     }
 
-    /// Shows in `registry` what became of what was to be sent.
+    /// Shows with a host's metrics what became of what was to be sent.
     ///
     /// # Errors
-    /// When the registry has such a metric already.
-    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.counts.0.clone()))
+    /// When they have such a metric already.
+    pub fn show(&self, metrics: &Metrics) -> Result<(), Error> {
+        metrics.show(&self.counts.0.family)
     }
 
     /// Takes `signal` where there is room for it; else counts it.
@@ -280,12 +284,12 @@ mod tests {
     }
 
     fn counted(outbox: &Outbox, outcome: &str) -> u64 {
-        outbox.counts.0.with_label_values(&["spans", outcome]).get()
+        outbox.counts.0.by_signal[0].1.get(outcome)
     }
 
     #[test]
     fn so_many_things_wait() {
-        let (outbox, mut inbox) = Outbox::new().unwrap();
+        let (outbox, mut inbox) = Outbox::new();
         (0..QUEUE_MAX).for_each(|_| outbox.offer(signal(1)));
         assert_eq!(counted(&outbox, "dropped"), 0);
         outbox.offer(signal(1));
@@ -297,7 +301,7 @@ mod tests {
 
     #[test]
     fn so_many_bytes_wait() {
-        let (outbox, _inbox) = Outbox::new().unwrap();
+        let (outbox, _inbox) = Outbox::new();
         // Half of it each time, but for what says how long it is.
         outbox.offer(signal(QUEUE_BYTES_MAX / 2 - 10));
         outbox.offer(signal(QUEUE_BYTES_MAX / 2 - 10));
@@ -310,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_things_are_sent_together() {
-        let (outbox, inbox) = Outbox::new().unwrap();
+        let (outbox, inbox) = Outbox::new();
         (0..=BATCH_MAX).for_each(|_| outbox.offer(signal(1)));
         let settings = settings("http://127.0.0.1:9", Protocol::Grpc);
         let mut sender = Sender {
@@ -331,7 +335,7 @@ mod tests {
     /// A collector that says `status` to each export.
     async fn sent_to(status: &'static str, attempts: u32) -> (Outbox, Duration) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (outbox, inbox) = Outbox::new().unwrap();
+        let (outbox, inbox) = Outbox::new();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let sending = inbox.send(&settings(&endpoint, Protocol::HttpProtobuf)).unwrap();
         outbox.offer(signal(1));

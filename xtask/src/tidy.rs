@@ -7,6 +7,7 @@ mod fixed_bounds;
 mod limits_page;
 mod manifest;
 mod markdown;
+mod metrics_page;
 mod rust_source;
 mod test_index;
 mod whitespace;
@@ -31,7 +32,7 @@ it than docs/threat-model.md says."
 )]
 #[command(after_help = "Examples:
   cargo xtask tidy             prints every problem as file:line: what is wrong
-  cargo xtask tidy --write     writes docs/limits.md anew, then checks")]
+  cargo xtask tidy --write     writes docs/limits.md and docs/metrics.md anew, then checks")]
 pub(crate) struct Arguments {
     /// Write the generated pages anew
     #[arg(long)]
@@ -79,6 +80,7 @@ impl Findings<'_> {
 pub(crate) fn run(layout: &Layout, arguments: &Arguments) -> Result<()> {
     if arguments.write {
         limits_page::write(layout.root())?;
+        metrics_page::write(layout.root())?;
     }
     check(layout)?;
     report::note("tidy");
@@ -120,6 +122,7 @@ fn find(root: &Path) -> Result<Vec<Problem>> {
         }
     }
     limits_page::check(root, &mut problems)?;
+    metrics_page::check(root, &mut problems)?;
     features::check(root, &mut problems)?;
     container::check(root, &mut problems)?;
     Ok(problems)

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, uri::Scheme};
 use http_body_util::{BodyExt, Full};
-use prometheus::Registry;
 use roadstead_config::{HostPattern, Limits, PathMatch, PathMatchKind, manifest::RequestLimits};
+use roadstead_metrics::Metrics;
 use roadstead_proxy::{DynamicRouter, HttpServer};
 use roadstead_runtime::{
     Call, CallError, Dispatch, HandlerContext, HostHandler, RequestBody, ResponseBody, TriggerBinding, WorkloadId,
@@ -60,7 +60,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = HttpServer::new(DynamicRouter::default(), address).await?;
-        server.start(HandlerContext { limits: Arc::new(limits), registry: Registry::new(), timelines: None }).await?;
+        server.start(HandlerContext { limits: Arc::new(limits), metrics: Metrics::default(), timelines: None }).await?;
         server.bind(binding)?;
         pending().await
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, ObjectName, StoreName};
+use roadstead_metrics::{Error, Metrics};
 use roadstead_runtime::PluginError;
 
 use crate::{embedded::StoreFailure, tenant_nats::StreamError};
@@ -25,6 +26,14 @@ pub trait BlobBackend: Send + Sync + 'static {
     /// # Errors
     /// When the namespace has no connection.
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Containers>, PluginError>;
+
+    /// Shows what the backend has to tell beside the calls, which are counted for it.
+    ///
+    /// # Errors
+    /// When something of the same name is shown.
+    fn show(&self, _metrics: &Metrics) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Whether the backend can be reached; the reason when it cannot.
     fn readiness(&self) -> Result<(), String> {

@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use roadstead_config::{Limits, Namespace, ObjectName, StoreName};
+use roadstead_metrics::{Error, Metrics};
 use roadstead_runtime::PluginError;
 
 use super::{
@@ -92,6 +93,10 @@ impl BlobBackend for PostgresContainers {
             limits: limits.clone(),
             sweeper: self.sweeper.clone(),
         }))
+    }
+
+    fn show(&self, metrics: &Metrics) -> Result<(), Error> {
+        self.database.show(metrics)
     }
 
     fn readiness(&self) -> Result<(), String> {

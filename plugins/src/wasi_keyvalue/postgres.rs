@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_config::{Limits, Namespace, StoreKey, StoreName};
+use roadstead_metrics::{Error, Metrics};
 use roadstead_runtime::PluginError;
 
 use super::{
@@ -57,6 +58,10 @@ impl KeyValueBackend for PostgresBuckets {
 
     async fn of(&self, namespace: &Namespace, limits: &Arc<Limits>) -> Result<Arc<dyn Buckets>, PluginError> {
         Ok(Arc::new(PostgresTenant { database: self.database.of(namespace), limits: limits.clone() }))
+    }
+
+    fn show(&self, metrics: &Metrics) -> Result<(), Error> {
+        self.database.show(metrics)
     }
 
     fn readiness(&self) -> Result<(), String> {

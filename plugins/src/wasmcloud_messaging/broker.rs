@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use roadstead_metrics::Gauge;
 use tokio::time::Instant;
 
 /// A message's headers: few, in order, names compared without case.
@@ -148,7 +148,7 @@ pub trait Broker: Send + Sync + 'static {
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
-        waiting: &IntGauge,
+        waiting: &Gauge,
     ) -> Result<Box<dyn Subscription>, BrokerError>;
 
     /// Whether messages can be sent just now; the reason when not.

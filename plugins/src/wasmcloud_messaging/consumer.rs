@@ -26,7 +26,9 @@ impl types::Host for InstanceState {}
 impl Host for InstanceState {
     async fn request(&mut self, subject: String, body: Vec<u8>, timeout_ms: u32) -> Result<BrokerMessage, String> {
         let bound = bound(self)?;
+        let begun = Instant::now();
         let result = request(self, &bound, &subject, body, timeout_ms).await;
+        bound.metrics.round_trip.observe(begun.elapsed().as_secs_f64());
         bound.metrics.requests.count(result.as_ref().map(drop).map_err(|refusal| refusal.kind));
         if let Err(refusal) = &result {
             note_fault(self, &subject, refusal);

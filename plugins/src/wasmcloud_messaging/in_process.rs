@@ -10,8 +10,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use roadstead_metrics::Gauge;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -191,7 +191,7 @@ impl Broker for InProcessBroker {
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
-        waiting: &IntGauge,
+        waiting: &Gauge,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
         let (queue, messages) = queue(limits, waiting);
         let subscriber = Arc::new(Subscriber {
@@ -290,10 +290,12 @@ impl Subscription for InProcessSubscription {
 
 #[cfg(test)]
 mod tests {
+    use roadstead_metrics::{Gauges, catalogue::MESSAGES_WAITING};
+
     use super::*;
 
-    fn gauge() -> IntGauge {
-        IntGauge::new("waiting", "Messages that wait.").unwrap()
+    fn gauge() -> Gauge {
+        Gauges::new(&MESSAGES_WAITING).with(["team", "app"])
     }
 
     fn message() -> Message {

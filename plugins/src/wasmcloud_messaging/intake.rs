@@ -161,6 +161,7 @@ impl Worker {
     /// Admits one message and lets it be handled, or tells the sender why not.
     async fn take(self: Arc<Self>, delivery: Delivery, tasks: &TaskTracker) {
         let Delivery { message, arrived, .. } = delivery;
+        self.bound.metrics.received.inc();
         // A subscription with a wildcard may reach inboxes and the server's own subjects: none of a guest's business.
         if message.subject.parse::<Subject>().is_err() {
             self.bound.metrics.handled.count(Err("reserved-subject"));

@@ -12,8 +12,8 @@ use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc};
 use async_nats::{HeaderMap, HeaderName, client::RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use futures::StreamExt;
-use prometheus::IntGauge;
 use roadstead_config::{Limits, QueueGroup, SubjectPattern};
+use roadstead_metrics::Gauge;
 use roadstead_runtime::BAGGAGE_BYTES_MAX;
 use tokio::{sync::watch, time::Instant};
 
@@ -40,7 +40,7 @@ const HEADER_VALUE_BYTES_MAX: usize = BAGGAGE_BYTES_MAX;
 /// # Errors
 /// When the server refuses the connection, or none comes to be within a minute.
 pub async fn connect_nats(url: &str) -> Result<async_nats::Client, ConnectError> {
-    let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+    let metrics = ConnectionMetrics::default();
     Server::read(&NatsServer::at(url)).await?.connect(&Arc::new(metrics.connection(""))).await
 }
 
@@ -49,7 +49,7 @@ pub async fn connect_nats(url: &str) -> Result<async_nats::Client, ConnectError>
 /// # Errors
 /// When the server refuses the connection, a file cannot be used, or no connection comes to be within a minute.
 pub async fn connect_scheduler(server: &NatsServer) -> Result<async_nats::Client, ConnectError> {
-    let metrics = ConnectionMetrics::new().map_err(ConnectError::Metrics)?;
+    let metrics = ConnectionMetrics::default();
     let health = Arc::new(metrics.connection("(scheduler)"));
     Server::read(server).await?.of_scheduler().connect(&health).await
 }
@@ -185,7 +185,7 @@ impl Broker for NatsBroker {
         pattern: &SubjectPattern,
         group: Option<&QueueGroup>,
         limits: &Limits,
-        waiting: &IntGauge,
+        waiting: &Gauge,
     ) -> Result<Box<dyn Subscription>, BrokerError> {
         self.check_connected()?;
         let refused = |error: &dyn std::fmt::Display| BrokerError::Refused(error.to_string());

@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use prometheus::IntGauge;
 use roadstead_config::Limits;
+use roadstead_metrics::{Gauge, Held};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::broker::Delivery;
@@ -15,7 +15,7 @@ use super::broker::Delivery;
 #[derive(Clone)]
 pub(crate) struct QueueSender {
     messages: mpsc::Sender<Queued>,
-    gauge: IntGauge,
+    gauge: Gauge,
     waiting: Arc<Waiting>,
 }
 
@@ -33,22 +33,7 @@ struct Waiting {
 /// A message that waits, counted for as long as it does.
 struct Queued {
     delivery: Delivery,
-    _counted: Counted,
-}
-
-struct Counted(IntGauge);
-
-impl Counted {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    _counted: Held,
 }
 
 /// Why a message was not taken.
@@ -62,7 +47,7 @@ pub(crate) enum NotQueued {
 
 /// A queue as `subscription_messages_max` and `subscription_bytes_max` say. One that is empty takes any message. What
 /// waits in it is counted in `gauge`.
-pub(crate) fn queue(limits: &Limits, gauge: &IntGauge) -> (QueueSender, QueueReceiver) {
+pub(crate) fn queue(limits: &Limits, gauge: &Gauge) -> (QueueSender, QueueReceiver) {
     let messages_max = usize::try_from(limits.subscription_messages_max).unwrap_or(usize::MAX);
     let (sender, receiver) = mpsc::channel(messages_max.clamp(1, Semaphore::MAX_PERMITS));
     let waiting = Arc::new(Waiting { bytes: AtomicU64::new(0), bytes_max: limits.subscription_bytes_max });
@@ -87,7 +72,7 @@ impl QueueSender {
         if self.waiting.bytes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with).is_err() {
             return Err(NotQueued::Full(delivery));
         }
-        let queued = Queued { delivery, _counted: Counted::new(&self.gauge) };
+        let queued = Queued { delivery, _counted: self.gauge.hold(1) };
         self.messages.try_send(queued).map_err(|error| {
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
             match error {
@@ -116,6 +101,8 @@ impl QueueReceiver {
 mod tests {
     use bytes::Bytes;
 
+    use roadstead_metrics::{Gauges, catalogue::MESSAGES_WAITING};
+
     use super::*;
     use crate::wasmcloud_messaging::{Headers, Message, Requester};
 
@@ -133,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded_in_number_and_in_bytes() {
         let limits = Limits { subscription_messages_max: 3, subscription_bytes_max: 10, ..Limits::default() };
-        let gauge = IntGauge::new("waiting", "Messages that wait.").unwrap();
+        let gauge = Gauges::new(&MESSAGES_WAITING).with(["team", "app"]);
         let (sender, mut receiver) = queue(&limits, &gauge);
         let full = |bytes| matches!(sender.offer(of_bytes(bytes)), Err(NotQueued::Full(_)));
         assert!(!full(11), "an empty queue takes any message");

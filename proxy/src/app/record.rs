@@ -4,8 +4,8 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
-use prometheus::IntGauge;
 use roadstead_config::HostName;
+use roadstead_metrics::Held;
 use roadstead_runtime::{CallSpan, OpenTimeline, RequestEnd, RequestHead, TraceId, call_span};
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -225,9 +225,8 @@ impl Record {
 
     /// The request waits for its turn, until the guard is dropped.
     pub(super) fn waits(&mut self) -> Waiting<'_> {
-        let gauge = self.trigger().waiting();
-        gauge.inc();
-        Waiting { record: self, gauge, since: Instant::now() }
+        let counted = self.trigger().waiting.hold(1);
+        Waiting { record: self, _counted: counted, since: Instant::now() }
     }
 
     /// The request ends with an answer of the ingress.
@@ -279,6 +278,8 @@ impl Drop for Record {
         let trigger = self.trigger();
         trigger.count(status);
         trigger.duration.observe(duration.as_secs_f64());
+        trigger.request_bytes.inc_by(self.request_bytes as u64);
+        trigger.response_bytes.inc_by(self.response_bytes as u64);
         if let Some(reason) = self.reason {
             trigger.count_error(reason);
         }
@@ -316,13 +317,12 @@ impl Drop for Record {
 /// A request in the queue before its trigger.
 pub(super) struct Waiting<'a> {
     record: &'a mut Record,
-    gauge: IntGauge,
+    _counted: Held,
     since: Instant,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.gauge.dec();
         self.record.waited = Some(self.since.elapsed());
     }
 }

@@ -12,7 +12,7 @@ use crate::{metrics::Metrics, route::DynamicRouter};
 
 thread_local! {
     /// Made once: a registry costs more than the routes.
-    static METRICS: RefCell<Metrics> = RefCell::new(Metrics::new().unwrap());
+    static METRICS: RefCell<Metrics> = RefCell::new(Metrics::new());
 }
 
 /// What a workload has bound.
@@ -39,7 +39,7 @@ pub fn route(data: &[u8]) {
             step(line, &router, &mut bound, metrics);
         }
         for Bound { owner, .. } in bound {
-            router.unbind(&owner, metrics);
+            router.unbind(&owner);
         }
         assert!(router.is_empty());
     });
@@ -65,7 +65,7 @@ fn step(line: &str, router: &DynamicRouter, bound: &mut Vec<Bound>, metrics: &Me
         }
     } else if let Some(line) = line.strip_prefix('-') {
         let owner = owner(line)?;
-        router.unbind(&owner, metrics);
+        router.unbind(&owner);
         bound.retain(|other| other.owner != owner);
     } else if let Some(line) = line.strip_prefix('?') {
         let (host, path) = line.split_once(' ')?;

@@ -3,8 +3,11 @@
 
 use std::{fs, time::Duration};
 
-use prometheus::{IntCounter, IntGauge, Registry};
 use roadstead_config::Limits;
+use roadstead_metrics::{
+    Counter, Error, Gauge, Metrics,
+    catalogue::{MEMORY_ACCEPT_PAUSED, MEMORY_ADMISSION, MEMORY_PRESSURE, MEMORY_USED},
+};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -56,15 +59,15 @@ pub(crate) struct Memory {
     /// Of whose memory all counts; without it the process's own does.
     group: Option<MemoryGroup>,
     pressure: watch::Sender<Pressure>,
-    used: IntGauge,
-    passes: IntCounter,
-    closed: IntCounter,
-    mark_shown: IntGauge,
+    used: Gauge,
+    passes: Counter,
+    closed: Counter,
+    _mark_shown: Gauge,
 }
 
 impl Memory {
-    /// Finds out what there is to measure against; [`Memory::watch`] does it.
-    pub(crate) fn new(limits: &Limits) -> prometheus::Result<Self> {
+    /// Finds out what there is to measure against, and shows it; [`Memory::watch`] measures.
+    pub(crate) fn new(limits: &Limits, metrics: &Metrics) -> Result<Self, Error> {
         let (mark, group) = match limits.memory_admission_bytes {
             0 => {
                 let group = MemoryGroup::find();
@@ -73,34 +76,17 @@ impl Memory {
             }
             bytes => (Some(bytes), None),
         };
-        let mark_shown = IntGauge::new(
-            "roadstead_memory_admission_bytes",
-            "Memory from which on requests are refused; 0 where there is nothing to measure against",
-        )?;
+        let mark_shown = metrics.gauges(&MEMORY_ADMISSION)?.with([]);
         mark_shown.set(i64::try_from(mark.unwrap_or(0)).unwrap_or(i64::MAX));
         Ok(Self {
             mark,
             group,
             pressure: watch::Sender::new(Pressure::None),
-            used: IntGauge::new("roadstead_memory_used_bytes", "Memory that counts towards the admission of requests")?,
-            passes: IntCounter::new(
-                "roadstead_memory_pressure_total",
-                "Times that memory reached the mark and requests began to be refused",
-            )?,
-            closed: IntCounter::new(
-                "roadstead_memory_accept_paused_total",
-                "Times that memory went on beyond the mark and connections were no longer taken",
-            )?,
-            mark_shown,
+            used: metrics.gauges(&MEMORY_USED)?.with([]),
+            passes: metrics.counters(&MEMORY_PRESSURE)?.with([]),
+            closed: metrics.counters(&MEMORY_ACCEPT_PAUSED)?.with([]),
+            _mark_shown: mark_shown,
         })
-    }
-
-    /// Shows the metrics in a registry.
-    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.used.clone()))?;
-        registry.register(Box::new(self.mark_shown.clone()))?;
-        registry.register(Box::new(self.passes.clone()))?;
-        registry.register(Box::new(self.closed.clone()))
     }
 
     /// What is taken in now.
@@ -204,17 +190,18 @@ mod tests {
 
     #[test]
     fn there_is_something_to_measure() {
-        let memory = Memory::new(&Limits::default()).unwrap();
+        let memory = Memory::new(&Limits::default(), &Metrics::default()).unwrap();
         let used = process_bytes().unwrap();
         assert!(used > 100_000 && used < memory.mark.unwrap(), "{used} of {:?}", memory.mark);
         assert!(memory.mark.unwrap() <= machine_bytes().unwrap());
-        let named = Memory::new(&Limits { memory_admission_bytes: 1 << 20, ..Limits::default() }).unwrap();
+        let named =
+            Memory::new(&Limits { memory_admission_bytes: 1 << 20, ..Limits::default() }, &Metrics::default()).unwrap();
         assert_eq!((named.mark, named.group), (Some(1 << 20), None));
     }
 
     #[tokio::test]
     async fn who_waits_for_connections_goes_on_when_there_is_memory() {
-        let memory = Memory::new(&Limits::default()).unwrap();
+        let memory = Memory::new(&Limits::default(), &Metrics::default()).unwrap();
         let (came, comes) = watch::channel(1);
         let accept = async || comes.clone().wait_for(|number| *number > 0).await.map(|number| *number).unwrap();
         assert_eq!(memory.while_open(accept).await, 1);

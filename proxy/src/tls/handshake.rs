@@ -8,8 +8,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use prometheus::Registry;
 use roadstead_config::{HostPattern, Limits};
+use roadstead_metrics::Metrics;
 use roadstead_runtime::HandlerError;
 use rustls::{Error, PeerIncompatible, ProtocolVersion, server::Acceptor};
 use tokio::{
@@ -62,13 +62,13 @@ impl TlsServer {
     pub(super) fn new(
         files: TlsFiles,
         limits: Arc<Limits>,
-        registry: &Registry,
+        metrics: &Metrics,
         router: DynamicRouter,
     ) -> Result<(Self, Look), SetupError> {
         let look = Look::at(&files, &limits)?;
         let store = Store::new(&files, &look, &limits, router)?;
-        let metrics = TlsMetrics::new(registry)?;
-        metrics.certificates(&store, None);
+        let metrics = TlsMetrics::new(metrics)?;
+        metrics.certificates(&store);
         let places = usize::try_from(limits.tls_handshakes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let (store, places) = (ArcSwap::from_pointee(store), Semaphore::new(places));
         Ok((Self { files, limits, store, turn: Mutex::new(()), metrics, places }, look))
@@ -169,7 +169,7 @@ pub(crate) enum SetupError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
 }
 
 impl From<SetupError> for HandlerError {

@@ -92,7 +92,7 @@ impl TlsServer {
         let old = self.store.load_full();
         match old.renewed(&self.files, look, &self.limits) {
             Ok((new, problems)) => {
-                self.put(new, &old);
+                self.put(new);
                 tracing::info!(certificates = self.store.load().all().count(), "certificates reloaded");
                 problems.iter().map(one_line).collect()
             }
@@ -100,8 +100,8 @@ impl TlsServer {
         }
     }
 
-    fn put(&self, new: Store, old: &Store) {
-        self.metrics.certificates(&new, Some(old));
+    fn put(&self, new: Store) {
+        self.metrics.certificates(&new);
         self.store.store(Arc::new(new));
     }
 
@@ -121,7 +121,7 @@ impl TlsServer {
             return;
         }
         match old.with_brought(owner, brought) {
-            Ok(new) => self.put(new, &old),
+            Ok(new) => self.put(new),
             Err(error) => tracing::error!(error = one_line(&error), "a trigger's certificate cannot be served"),
         }
     }
@@ -136,8 +136,8 @@ fn one_line(error: &TlsError) -> String {
 mod tests {
     use std::fs;
 
-    use prometheus::Registry;
     use roadstead_config::Limits;
+    use roadstead_metrics::Metrics;
 
     use super::*;
     use crate::{route::DynamicRouter, tls::TlsFiles};
@@ -154,7 +154,7 @@ mod tests {
         write(folder.path(), "a.test");
         let files = TlsFiles { directory: Some(folder.path().into()), ..TlsFiles::default() };
         let (tls, read) =
-            TlsServer::new(files, Arc::new(Limits::default()), &Registry::new(), DynamicRouter::default()).unwrap();
+            TlsServer::new(files, Arc::new(Limits::default()), &Metrics::default(), DynamicRouter::default()).unwrap();
         let mut watch = Watch::new(read);
         let reloads = |outcome| tls.metrics.reloads(outcome);
         watch.look(&tls);

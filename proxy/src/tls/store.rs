@@ -265,11 +265,6 @@ impl Store {
         self.parts.authorities.is_some()
     }
 
-    /// Whether a place has a certificate.
-    pub(super) fn has(&self, place: &Place) -> bool {
-        self.all().any(|(known, _)| known == *place)
-    }
-
     /// Each certificate with its place; of two for one place that which is served comes last.
     pub(super) fn all(&self) -> impl Iterator<Item = (Place, &Certificate)> {
         let brought = self.parts.brought.values().rev();

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{Request, Response, uri::Scheme};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use prometheus::Registry;
 use roadstead_config::{Limits, Network, PathMatch, PathMatchKind, TrustedProxies, manifest::RequestLimits};
+use roadstead_metrics::Metrics;
 use roadstead_proxy::{DynamicRouter, HttpServer, TlsFiles};
 use roadstead_runtime::{
     BindError, Call, CallError, Dispatch, HandlerContext, HandlerError, HostHandler, RequestBody, ResponseBody,
@@ -98,7 +98,7 @@ pub(crate) fn guest_error(detail: &str) -> CallError {
 /// A started ingress.
 pub(crate) struct Host {
     pub(crate) server: HttpServer,
-    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
 }
 
 impl Host {
@@ -148,10 +148,10 @@ impl Host {
         if let Some(files) = tls {
             server = server.with_tls(any_port, files).await?;
         }
-        let registry = Registry::new();
-        let context = HandlerContext { limits: Arc::new(limits), registry: registry.clone(), timelines: None };
+        let metrics = Metrics::default();
+        let context = HandlerContext { limits: Arc::new(limits), metrics: metrics.clone(), timelines: None };
         server.start(context).await?;
-        Ok(Self { server, registry })
+        Ok(Self { server, metrics })
     }
 
     /// An ingress whose host `a.test` is one workload.
@@ -180,14 +180,14 @@ impl Host {
 
     /// The value of a metric's series, whose labels are written as in the text format.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
-        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let text = String::from_utf8(self.metrics.text().unwrap()).unwrap();
         let line = text.lines().find(|line| line.starts_with(series))?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
     /// The sum of a metric over all its series.
     pub(crate) fn metric_sum(&self, name: &str) -> f64 {
-        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let text = String::from_utf8(self.metrics.text().unwrap()).unwrap();
         let lines =
             text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

@@ -125,8 +125,7 @@ impl ArtifactStore {
     /// # Errors
     /// When the file with authorities cannot be read.
     pub async fn new(options: ArtifactOptions, limits: Limits) -> Result<Self, PullError> {
-        let metrics = ImageMetrics::new().map_err(|error| PullError::Internal(error.to_string()))?;
-        Self::open(options, Arc::new(limits), metrics).await
+        Self::open(options, Arc::new(limits), ImageMetrics::hidden()).await
     }
 
     /// Gets an image as `policy` says: for `credentials`, or else for what the host itself has for the registry.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use prometheus::Registry;
 use roadstead_config::{ImageReference, Limits, PullPolicy, RegistryCredentials, manifest::SourcePlace};
+use roadstead_metrics::Metrics;
 
 use super::{CodeSource, CompileService, CompilerProgram, Kept, cache::CacheError, open_cache};
 use crate::{
@@ -26,7 +26,7 @@ pub enum PrecompileError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("the metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
     #[error(transparent)]
     Component(#[from] DeployError),
     #[error("images cannot be fetched")]
@@ -67,7 +67,7 @@ impl Precompiler {
     ) -> Result<Self, PrecompileError> {
         let limits = Arc::new(limits);
         let engine = compiler_engine(&limits)?;
-        let metrics = RuntimeMetrics::new(&Registry::new())?;
+        let metrics = RuntimeMetrics::new(&Metrics::default())?;
         let images = ArtifactStore::open(artifacts, limits.clone(), metrics.images.clone()).await;
         let cache = open_cache(directory, limits.clone()).await?;
         let service = CompileService::with_cache(engine, limits.clone(), program, Some(cache), metrics.compiles);

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, path::Path};
 
-use prometheus::Registry;
+use roadstead_metrics::Metrics;
 
 use super::*;
 use crate::{
@@ -22,7 +22,7 @@ fn limits() -> Limits {
 fn service(limits: Limits, program: Option<CompilerProgram>, cache: Option<&Path>) -> CompileService {
     let limits = Arc::new(limits);
     let cache = cache.map(|path| Arc::new(Cache::open(path, &limits).unwrap()));
-    let metrics = RuntimeMetrics::new(&Registry::new()).unwrap().compiles;
+    let metrics = RuntimeMetrics::new(&Metrics::default()).unwrap().compiles;
     CompileService::with_cache(compiler_engine(&limits).unwrap(), limits, program, cache, metrics)
 }
 
@@ -172,7 +172,7 @@ async fn a_damaged_file_is_compiled_again_and_written_anew() {
 #[tokio::test]
 async fn a_cache_that_cannot_be_used_is_done_without() {
     let options = CompileOptions { program: None, cache_directory: Some("/dev/null/cache".into()) };
-    let metrics = RuntimeMetrics::new(&Registry::new()).unwrap().compiles;
+    let metrics = RuntimeMetrics::new(&Metrics::default()).unwrap().compiles;
     let engine = compiler_engine(&limits()).unwrap();
     let service = CompileService::new(engine, Arc::new(limits()), options, metrics).await;
     let ready = service.ready(Bytes::from_static(EMPTY)).await.unwrap();

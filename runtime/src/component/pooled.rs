@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use roadstead_metrics::Held;
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::Instant};
 use wasmtime::{Store, component::Instance};
 
@@ -24,7 +25,7 @@ impl ComponentHandle {
         F: for<'a> FnOnce(&'a mut Store<InstanceState>, &'a Instance) -> GuestFuture<'a, T>,
     {
         let waits = CallSpan::below(&call.trace, || call_span!("wait for instance", "internal"));
-        let entered = pool.enter(&call, admit_by, &self.metrics).await;
+        let entered = pool.enter(&call, admit_by).await;
         note_failure(&waits, &entered);
         drop(waits);
         let Place { warm, permit } = entered?;
@@ -32,7 +33,7 @@ impl ComponentHandle {
         let warm = warm.filter(|instance| {
             let lost = instance.live.store.data().backend().is_lost();
             if lost {
-                self.metrics.instance_retired("backend");
+                pool.metrics().instance_retired("backend");
             }
             !lost
         });
@@ -55,24 +56,24 @@ impl ComponentHandle {
         match busy.lost {
             // Its place among the host's instances is free before another takes it.
             Some(_) => drop(instance),
-            None => pool.put_back(instance, &self.metrics),
+            None => pool.put_back(instance),
         }
         result
     }
 
     /// Makes an instance that goes to the pool: its start is no call's, and has the time that `call` has.
     async fn instantiate_pooled(&self, call: Call) -> Result<PooledInstance, CallError> {
-        let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics.instances, call)?;
+        let mut live = LiveStore::new(&self.shared, &self.plan, &self.metrics, call)?;
         live.store.data_mut().cpu = None;
         let instance = self.instantiate(live).await?;
-        self.metrics.created_pooled.inc();
+        self.metrics.created_pooled();
         Ok(instance)
     }
 
     /// Makes the first instance of the pool, so that a component that cannot start is found out at deployment.
     pub(crate) async fn warm(&self, call: Call) -> Result<(), CallError> {
         if let Some(pool) = &self.pool {
-            pool.put_back(self.instantiate_pooled(call).await?, &self.metrics);
+            pool.put_back(self.instantiate_pooled(call).await?);
         }
         Ok(())
     }
@@ -105,7 +106,7 @@ impl ComponentHandle {
         let Some(pool) = &self.pool else { return false };
         let within = Duration::from_millis(self.shared.limits.start_timeout_ms);
         let made = self.instantiate_pooled(Call::new(within)).await;
-        let made = made.map(|instance| pool.put_back(instance, &self.metrics));
+        let made = made.map(|instance| pool.put_back(instance));
         drop(permit);
         if let Err(error) = &made {
             let workload = self.workload();
@@ -133,20 +134,20 @@ struct Busy<'a> {
     permit: Option<OwnedSemaphorePermit>,
     /// Why the place has lost its instance, if it has. A call that is dropped has lost it.
     lost: Option<&'static str>,
+    _counted: Held,
 }
 
 impl<'a> Busy<'a> {
     fn new(component: &'a Arc<ComponentHandle>, pool: &'a Pool, permit: OwnedSemaphorePermit) -> Self {
-        component.metrics.pool_busy.inc();
-        Self { component, pool, permit: Some(permit), lost: None }
+        let counted = pool.metrics().busy.hold(1);
+        Self { component, pool, permit: Some(permit), lost: None, _counted: counted }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.component.metrics.pool_busy.dec();
         let Some(reason) = self.lost else { return };
-        self.component.metrics.instance_retired(reason);
+        self.pool.metrics().instance_retired(reason);
         let Some(permit) = self.permit.take().filter(|_| !self.pool.is_closed()) else { return };
         let component = self.component.clone();
         self.component.in_background(async move {

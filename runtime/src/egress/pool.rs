@@ -9,6 +9,7 @@ use std::{
 
 use hyper::client::conn::{http1, http2};
 use roadstead_config::Target;
+use roadstead_metrics::Held;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -16,11 +17,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    EgressError,
-    body::OutgoingBody,
-    metrics::{Counted, EgressSeries},
-};
+use super::{EgressError, body::OutgoingBody, metrics::EgressSeries};
 
 /// Requests that one connection of HTTP/2 has at a time. Where the server takes fewer, the others wait on it.
 pub(super) const STREAMS_MAX: usize = 100;
@@ -52,7 +49,7 @@ pub(super) struct Key {
 /// A place among the workload's connections, taken for as long as its socket is open.
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    _counted: Counted,
+    _counted: Held,
 }
 
 /// What sends requests over a connection. The task that moves its bytes ends with the last copy.
@@ -146,7 +143,7 @@ impl Pool {
         }
         let none = || EgressError::NoConnection { max: self.bounds.connections_max, waited: self.bounds.wait };
         let _waits = self.waiting.try_acquire().map_err(|_| none())?;
-        let _counted = Counted::new(&self.metrics.waiting);
+        let _counted = self.metrics.waiting.hold(1);
         timeout(self.bounds.wait, self.wait(key)).await.map_err(|_| none())
     }
 
@@ -170,7 +167,7 @@ impl Pool {
     }
 
     fn place(&self, permit: OwnedSemaphorePermit) -> Place {
-        Place { _permit: permit, _counted: Counted::new(&self.metrics.connections) }
+        Place { _permit: permit, _counted: self.metrics.connections.hold(1) }
     }
 
     /// A connection to `key` that takes a request now.

@@ -16,8 +16,8 @@ use std::{
 use async_trait::async_trait;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
-use prometheus::Registry;
 use roadstead_config::{Limits, Network, manifest::LocalResources};
+use roadstead_metrics::Metrics;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -86,7 +86,7 @@ impl Setup {
             ca_file: None,
             resolver: self.resolver,
         };
-        Egress::new(options, Arc::new(self.limits), &Registry::new()).unwrap()
+        Egress::new(options, Arc::new(self.limits), &Metrics::default()).unwrap()
     }
 
     async fn component(self, allowed: &[&str], ports: &[u16]) -> Arc<ComponentEgress> {

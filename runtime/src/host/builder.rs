@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use prometheus::Registry;
 use roadstead_config::{Limits, PackageName};
+use roadstead_metrics::{Metrics, Registry};
 use tokio::time::Instant;
 
 use super::{Host, report::Refusals, turns::Turns};
@@ -22,6 +22,7 @@ use crate::{
     lanes::BackgroundLane,
     metrics::RuntimeMetrics,
     plugin::{HostPlugin, PluginContext},
+    process_metrics,
     references::ReferenceFolders,
     workload::{Foundry, Given},
 };
@@ -42,7 +43,7 @@ pub enum BuildError {
     #[error("components cannot send requests")]
     Egress(#[from] EgressSetupError),
     #[error("the host's metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
     #[error("the plugin {id} cannot start")]
     Plugin {
         id: &'static str,
@@ -188,8 +189,11 @@ impl HostBuilder {
     pub async fn start(self) -> Result<Arc<Host>, BuildError> {
         let limits = Arc::new(self.limits);
         let engine = EngineWithClock::new(&limits)?;
-        let metrics = RuntimeMetrics::new(&self.registry)?;
-        let context = PluginContext { limits: limits.clone(), registry: self.registry.clone(), shared: self.shared };
+        let shown = Metrics::new(self.registry, limits.metrics_workloads_max);
+        let metrics = RuntimeMetrics::new(&shown)?;
+        process_metrics::show(&shown)?;
+        let registry = shown.registry().clone();
+        let context = PluginContext { limits: limits.clone(), metrics: shown.clone(), registry, shared: self.shared };
         for plugin in &self.plugins {
             plugin.start(&context).await.map_err(|source| BuildError::Plugin { id: plugin.id(), source })?;
         }
@@ -203,18 +207,18 @@ impl HostBuilder {
             CompileService::new(engine.engine().clone(), limits.clone(), self.compile, metrics.compiles.clone()).await;
         let images = ArtifactStore::open(self.artifacts, limits.clone(), metrics.images.clone()).await;
         let images = images.map_err(BuildError::Images)?;
-        let egress = Egress::new(self.egress, limits.clone(), &self.registry)?;
+        let egress = Egress::new(self.egress, limits.clone(), &shown)?;
         let given = Given { remedies: self.remedies, folders: self.folders, egress };
         let foundry = Foundry::new(shared, self.plugins, metrics, compiler, images, given)
             .map_err(|error| BuildError::Base(format!("{error:#}")))?;
         if let Some(handler) = &self.handler {
-            let (registry, timelines) = (self.registry.clone(), self.timelines.clone());
-            handler.start(HandlerContext { limits: limits.clone(), registry, timelines }).await?;
+            let timelines = self.timelines.clone();
+            handler.start(HandlerContext { limits: limits.clone(), metrics: shown.clone(), timelines }).await?;
         }
         Ok(Arc::new(Host {
             name: self.name.unwrap_or_else(|| "roadstead".into()),
             limits,
-            registry: self.registry,
+            metrics: shown,
             foundry,
             handler: self.handler,
             timelines: self.timelines,

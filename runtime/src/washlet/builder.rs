@@ -27,7 +27,7 @@ pub enum ClusterError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error("the metrics of the control plane cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] roadstead_metrics::Error),
     #[error("the host cannot listen for commands on {subject}")]
     Subscribe {
         subject: String,

@@ -114,11 +114,15 @@ command!(WorkloadStopRequest, "stop", WorkloadStopResponse);
 command!(WorkloadStatusRequest, "status", WorkloadStatusResponse);
 
 impl Control {
-    pub(super) fn new(host: Arc<Host>, id: String, client: Arc<async_nats::Client>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        host: Arc<Host>,
+        id: String,
+        client: Arc<async_nats::Client>,
+    ) -> Result<Self, roadstead_metrics::Error> {
         let most = usize::try_from(host.limits().control_commands_max).unwrap_or(usize::MAX);
         let places = || Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
-            metrics: ControlMetrics::new(host.registry())?,
+            metrics: ControlMetrics::new(host.metrics())?,
             host,
             id,
             client,

@@ -1,14 +1,22 @@
 //! The figures of a host's connection to its scheduler. What they mean for `/readyz` is not known here.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::sync::Arc;
+
+use roadstead_metrics::{
+    Counter, CounterBy, Error, Gauge, Metrics, Slots,
+    catalogue::{CONTROL_COMMANDS, HEARTBEATS, SCHEDULER_CONNECTED, SCHEDULER_LOST},
+};
+
+/// The words of the label `command`.
+const COMMANDS: &[&str] = &["start", "stop", "status", "heartbeat"];
 
 /// What a host counts of its control plane.
 #[derive(Clone)]
 pub(super) struct ControlMetrics {
-    commands: IntCounterVec,
-    pub(super) heartbeats: IntCounter,
-    pub(super) connected: IntGauge,
-    pub(super) lost: IntCounter,
+    commands: Arc<Slots<CounterBy>>,
+    pub(super) heartbeats: Counter,
+    pub(super) connected: Gauge,
+    pub(super) lost: Counter,
 }
 
 /// How a command ended.
@@ -36,34 +44,24 @@ impl Outcome {
 }
 
 impl ControlMetrics {
-    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self {
-            commands: IntCounterVec::new(
-                Opts::new(
-                    "roadstead_control_commands_total",
-                    "Commands of the scheduler, by command and how they ended.",
-                ),
-                &["command", "outcome"],
-            )?,
-            heartbeats: IntCounter::new("roadstead_heartbeats_total", "Heartbeats that were published.")?,
-            connected: IntGauge::new(
-                "roadstead_scheduler_connected",
-                "Whether the connection to the scheduler's NATS server is there: 1 or 0.",
-            )?,
-            lost: IntCounter::new(
-                "roadstead_scheduler_connections_lost_total",
-                "Times that the connection to the scheduler's NATS server was lost.",
-            )?,
-        };
-        registry.register(Box::new(metrics.commands.clone()))?;
-        registry.register(Box::new(metrics.heartbeats.clone()))?;
-        registry.register(Box::new(metrics.connected.clone()))?;
-        registry.register(Box::new(metrics.lost.clone()))?;
-        Ok(metrics)
+    pub(super) fn new(metrics: &Metrics) -> Result<Self, Error> {
+        let (family, commands) = (metrics.counters_by(&CONTROL_COMMANDS)?, Slots::new(COMMANDS));
+        for command in COMMANDS {
+            let _ = commands.of(command, |command| family.with([command], &[]));
+        }
+        Ok(Self {
+            commands: Arc::new(commands),
+            heartbeats: metrics.counters(&HEARTBEATS)?.with([]),
+            connected: metrics.gauges(&SCHEDULER_CONNECTED)?.with([]),
+            lost: metrics.counters(&SCHEDULER_LOST)?.with([]),
+        })
     }
 
     /// Counts a command.
     pub(super) fn command(&self, command: &str, outcome: Outcome) {
-        self.commands.with_label_values(&[command, outcome.label()]).inc();
+        // Made when this was.
+        if let Some(counter) = self.commands.get(command) {
+            counter.inc(outcome.label());
+        }
     }
 }

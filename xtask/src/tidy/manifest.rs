@@ -6,7 +6,8 @@ use std::path::Path;
 use super::Findings;
 
 /// Dependencies whose name begins so belong to these folders alone.
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 9] = [
+    ("prometheus", &["metrics"]),
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins", "bench"]),
     ("async-nats", &["runtime", "plugins", "bench"]),
@@ -18,16 +19,20 @@ const OWNERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Which of our crates each crate may import; the root package may import all.
-const LAYERS: [(&str, &[&str]); 9] = [
-    ("bench", &["roadstead-config", "roadstead-proxy", "roadstead-runtime"]),
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("bench", &["roadstead-config", "roadstead-metrics", "roadstead-proxy", "roadstead-runtime"]),
     ("config", &[]),
     ("gpu", &["roadstead-gpu-wire"]),
     ("gpu/wire", &[]),
-    ("runtime", &["roadstead-config"]),
-    ("plugins", &["roadstead-config", "roadstead-gpu-wire", "roadstead-runtime", "roadstead-telemetry"]),
-    ("proxy", &["roadstead-config", "roadstead-runtime"]),
-    ("telemetry", &[]),
-    ("xtask", &["roadstead-config"]),
+    ("metrics", &[]),
+    ("runtime", &["roadstead-config", "roadstead-metrics"]),
+    (
+        "plugins",
+        &["roadstead-config", "roadstead-gpu-wire", "roadstead-metrics", "roadstead-runtime", "roadstead-telemetry"],
+    ),
+    ("proxy", &["roadstead-config", "roadstead-metrics", "roadstead-runtime"]),
+    ("telemetry", &["roadstead-metrics"]),
+    ("xtask", &["roadstead-config", "roadstead-metrics"]),
 ];
 
 pub(super) fn check(file: &Path, text: &str, findings: &mut Findings<'_>) {

@@ -10,7 +10,8 @@ use super::Findings;
 const LINES_MAX: usize = 500;
 
 /// Paths that only some folders may name: the first segment begins so, and a file elsewhere breaks an invariant.
-const HOMES: [(&str, &[&str]); 5] = [
+const HOMES: [(&str, &[&str]); 6] = [
+    ("prometheus", &["metrics"]),
     ("pingora", &["proxy"]),
     ("wasmtime", &["runtime", "plugins"]),
     ("async_nats", &["plugins", "runtime/src/washlet"]),
@@ -19,7 +20,7 @@ const HOMES: [(&str, &[&str]); 5] = [
 ];
 
 /// The folders of the host that the invariants of ARCHITECTURE.md speak of.
-const HOST: [&str; 5] = ["config", "runtime", "plugins", "proxy", "src"];
+const HOST: [&str; 7] = ["config", "metrics", "runtime", "plugins", "proxy", "telemetry", "src"];
 
 pub(super) fn check(file: &Path, text: &str, findings: &mut Findings<'_>) {
     if !text.starts_with("//!") {

@@ -43,8 +43,6 @@ pub enum ConnectError {
         #[source]
         source: async_nats::ConnectError,
     },
-    #[error("the metrics of the connection cannot be made")]
-    Metrics(#[source] prometheus::Error),
     #[error(transparent)]
     Credentials(CredentialsError),
     #[error(

@@ -2,13 +2,16 @@
 //! answers will not come any more.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use async_nats::{Event, ServerError};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use roadstead_runtime::{LogText, OwnedSeries, Series, SeriesByOwner};
+use roadstead_metrics::{
+    Counter, Counters, Error, Gauge, Gauges, Held, Metrics, Owner,
+    catalogue::{NATS_CONNECTED, NATS_CONNECTS, NATS_ERRORS, NATS_LOST, NATS_SLOW},
+};
+use roadstead_runtime::LogText;
 use tokio::{sync::watch, time::Instant};
 
 /// Shortest time between two log lines of one kind about one connection.
@@ -18,82 +21,80 @@ const ERROR_BYTES_SHOWN: usize = 256;
 
 /// The metrics of all connections, by the namespace whose they are; the host's own has none.
 #[derive(Clone)]
-pub(crate) struct ConnectionMetrics {
-    connected: IntGaugeVec,
-    lost: IntCounterVec,
-    slow: IntCounterVec,
-    errors: IntCounterVec,
-    connections: SeriesByOwner<String, ConnectionSeries>,
+pub(crate) struct ConnectionMetrics(Arc<Families>);
+
+struct Families {
+    connected: Gauges<1>,
+    connects: Counters<1>,
+    lost: Counters<1>,
+    slow: Counters<1>,
+    errors: Counters<1>,
+    /// Where they are shown, once they are.
+    shown: OnceLock<Metrics>,
+}
+
+impl Default for ConnectionMetrics {
+    fn default() -> Self {
+        Self(Arc::new(Families {
+            connected: Gauges::new(&NATS_CONNECTED),
+            connects: Counters::new(&NATS_CONNECTS),
+            lost: Counters::new(&NATS_LOST),
+            slow: Counters::new(&NATS_SLOW),
+            errors: Counters::new(&NATS_ERRORS),
+            shown: OnceLock::new(),
+        }))
+    }
 }
 
 impl ConnectionMetrics {
-    pub(crate) fn new() -> prometheus::Result<Self> {
-        let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["namespace"]);
-        Ok(Self {
-            connected: IntGaugeVec::new(
-                Opts::new("roadstead_nats_connected", "Whether the connection to NATS is there: 1 or 0."),
-                &["namespace"],
-            )?,
-            lost: counter("roadstead_nats_connections_lost_total", "Times that the connection to NATS was lost.")?,
-            slow: counter(
-                "roadstead_nats_slow_consumers_total",
-                "Messages that the NATS client dropped because they were not taken from it in time.",
-            )?,
-            errors: counter(
-                "roadstead_nats_errors_total",
-                "Errors that the NATS server told, such as of permissions.",
-            )?,
-            connections: SeriesByOwner::default(),
-        })
-    }
-
-    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.connected.clone()))?;
-        registry.register(Box::new(self.lost.clone()))?;
-        registry.register(Box::new(self.slow.clone()))?;
-        registry.register(Box::new(self.errors.clone()))
+    pub(crate) fn show(&self, metrics: &Metrics) -> Result<(), Error> {
+        let families = &self.0;
+        metrics.show(&families.connected)?;
+        metrics.show(&families.connects)?;
+        metrics.show(&families.lost)?;
+        metrics.show(&families.slow)?;
+        metrics.show(&families.errors)?;
+        let _ = families.shown.set(metrics.clone());
+        Ok(())
     }
 
     /// What is kept of one connection, as long as it is in use.
     pub(super) fn connection(&self, namespace: &str) -> ConnectionHealth {
-        let labels = [namespace];
-        let series = self.connections.of(namespace.to_owned(), || ConnectionSeries {
+        let families = &self.0;
+        let owner = match families.shown.get() {
+            Some(metrics) => metrics.owner(namespace, ""),
+            None => Owner::unbounded(namespace, ""),
+        };
+        let labels = [owner.namespace()];
+        let series = ConnectionSeries {
             namespace: namespace.to_owned(),
-            connected: self.connected.with_label_values(&labels),
-            lost: self.lost.with_label_values(&labels),
-            slow: self.slow.with_label_values(&labels),
-            errors: self.errors.with_label_values(&labels),
-            families: self.clone(),
-        });
-        ConnectionHealth { series, losses: watch::Sender::new(0), logged: Mutex::new(None) }
+            connected: families.connected.with(labels),
+            connects: families.connects.with(labels),
+            lost: families.lost.with(labels),
+            slow: families.slow.with(labels),
+            errors: families.errors.with(labels),
+            _owner: owner,
+        };
+        ConnectionHealth { series, is_up: Mutex::new(None), losses: watch::Sender::new(0), logged: Mutex::new(None) }
     }
 }
 
 /// The metrics of one connection.
 struct ConnectionSeries {
     namespace: String,
-    connected: IntGauge,
-    lost: IntCounter,
-    slow: IntCounter,
-    errors: IntCounter,
-    families: ConnectionMetrics,
-}
-
-impl Series for ConnectionSeries {
-    fn forget(&self) {
-        let all = &self.families;
-        let labels = [self.namespace.as_str()];
-        // They are there since the connection was made.
-        let _ = all.connected.remove_label_values(&labels);
-        for counter in [&all.lost, &all.slow, &all.errors] {
-            let _ = counter.remove_label_values(&labels);
-        }
-    }
+    connected: Gauge,
+    connects: Counter,
+    lost: Counter,
+    slow: Counter,
+    errors: Counter,
+    _owner: Owner,
 }
 
 /// One connection.
 pub(super) struct ConnectionHealth {
-    series: OwnedSeries<String, ConnectionSeries>,
+    series: ConnectionSeries,
+    /// While it is there.
+    is_up: Mutex<Option<Held>>,
     /// How often the connection was lost.
     losses: watch::Sender<u64>,
     /// When the last error was.
@@ -103,17 +104,19 @@ pub(super) struct ConnectionHealth {
 impl ConnectionHealth {
     /// Takes in what the client says.
     pub(super) fn note(&self, event: &Event) {
-        let series = &*self.series;
+        let series = &self.series;
         let namespace = series.namespace.as_str();
         match event {
             Event::Connected => {
-                series.connected.set(1);
+                let mut is_up = self.is_up.lock().unwrap_or_else(PoisonError::into_inner);
+                is_up.get_or_insert_with(|| series.connected.hold(1));
+                series.connects.inc();
                 tracing::info!(namespace, "connected to NATS");
             }
             Event::Disconnected | Event::Closed => {
                 // A connection that ends is told both.
-                if series.connected.get() == 1 {
-                    series.connected.set(0);
+                let was_up = self.is_up.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if was_up.is_some() {
                     series.lost.inc();
                     self.losses.send_modify(|losses| *losses += 1);
                     tracing::warn!(namespace, "the connection to NATS is lost; reconnecting");
@@ -164,9 +167,9 @@ mod tests {
 
     #[test]
     fn losses_are_counted_once_and_errors_logged_now_and_then() {
-        let metrics = ConnectionMetrics::new().unwrap();
-        let registry = Registry::new();
-        metrics.register(&registry).unwrap();
+        let (metrics, shown) = (ConnectionMetrics::default(), Metrics::default());
+        metrics.show(&shown).unwrap();
+        let registry = shown.registry();
         let health = metrics.connection("team");
         let mut losses = health.losses();
         health.note(&Event::Connected);
@@ -178,7 +181,7 @@ mod tests {
         let now = Instant::now();
         assert!(health.may_log(now) && !health.may_log(now));
         assert!(health.may_log(now + EVENTS_LOGGED_EVERY));
-        assert_eq!(registry.gather().len(), 4);
+        assert_eq!(registry.gather().len(), 5);
         drop(health);
         assert!(registry.gather().is_empty());
     }

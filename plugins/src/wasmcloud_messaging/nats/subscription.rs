@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, future::Fuse};
-use prometheus::IntGauge;
 use roadstead_config::{Limits, Subject};
+use roadstead_metrics::Gauge;
 use roadstead_runtime::washlet::NATS_MESSAGES_WITHOUT_END;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -31,7 +31,7 @@ pub(super) struct NatsSubscription {
 }
 
 impl NatsSubscription {
-    pub(super) fn new(broker: &NatsBroker, subscriber: Subscriber, limits: &Limits, waiting: &IntGauge) -> Self {
+    pub(super) fn new(broker: &NatsBroker, subscriber: Subscriber, limits: &Limits, waiting: &Gauge) -> Self {
         let (sender, deliveries) = queue(limits, waiting);
         let draining = CancellationToken::new();
         let (refusals, refused) = mpsc::channel(REFUSALS_MAX);
