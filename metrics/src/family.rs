@@ -11,7 +11,7 @@ use prometheus::{
     proto,
 };
 
-use crate::{Kind, Metric, value::Value};
+use crate::{Kind, Metric, handle::Slots, value::Value};
 
 /// The values of a series' labels, in the order of the entry.
 pub(crate) type LabelValues = Box<[Box<str>]>;
@@ -20,6 +20,16 @@ pub(crate) type LabelValues = Box<[Box<str>]>;
 pub(crate) struct Series<V> {
     metric: &'static Metric,
     series: Mutex<BTreeMap<LabelValues, Weak<Cell<V>>>>,
+    groups: Mutex<BTreeMap<LabelValues, Weak<Group<V>>>>,
+}
+
+/// The series that one more label tells apart. Whoever counts under the same other labels shares it, so that what one of
+/// them has counted is there as long as any of them.
+#[derive(Debug)]
+pub(crate) struct Group<V> {
+    of: Arc<Series<V>>,
+    labels: LabelValues,
+    cells: Slots<Arc<Cell<V>>>,
 }
 
 /// One series, there as long as it is held.
@@ -40,7 +50,7 @@ impl<V> std::fmt::Debug for Series<V> {
 
 impl<V: Value> Series<V> {
     pub(crate) fn new(metric: &'static Metric) -> Arc<Self> {
-        Arc::new(Self { metric, series: Mutex::default() })
+        Arc::new(Self { metric, series: Mutex::default(), groups: Mutex::default() })
     }
 
     pub(crate) fn metric(&self) -> &'static Metric {
@@ -60,9 +70,46 @@ impl<V: Value> Series<V> {
         made
     }
 
+    /// The group of these labels, which are all but the last.
+    pub(crate) fn group(self: &Arc<Self>, labels: LabelValues) -> Arc<Group<V>> {
+        let mut all = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = all.get(&labels).and_then(Weak::upgrade) {
+            return there;
+        }
+        let words = self.metric.by.map(|label| label.values.fixed()).unwrap_or_default();
+        let made = Arc::new(Group { of: self.clone(), labels: labels.clone(), cells: Slots::new(words) });
+        all.insert(labels, Arc::downgrade(&made));
+        made
+    }
+
     /// The series that are there. Their numbers are read without the lock.
     fn held(&self) -> Vec<Arc<Cell<V>>> {
         self.lock().values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl<V: Value> Group<V> {
+    /// The series of a word; for one that the catalogue does not list, of the last that it lists.
+    pub(crate) fn cell(&self, word: &str) -> Option<&Arc<Cell<V>>> {
+        self.cells.of(word, |listed| {
+            debug_assert_eq!(listed, word, "the catalogue does not list it for {}", self.of.metric.name);
+            self.of.of(self.labels.iter().cloned().chain([Box::from(listed)]).collect())
+        })
+    }
+
+    /// Those that are there.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (&'static str, &Arc<Cell<V>>)> {
+        self.cells.made()
+    }
+}
+
+impl<V> Drop for Group<V> {
+    fn drop(&mut self) {
+        let mut all = self.of.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have made it anew since.
+        if all.get(&self.labels).is_some_and(|there| there.strong_count() == 0) {
+            all.remove(&self.labels);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use crate::{
     CounterByEntry, CounterEntry, GaugeEntry, HistogramEntry,
-    family::{Cell, LabelValues, Series},
+    family::{Cell, Group, LabelValues, Series},
     value::{CounterValue, GaugeValue, HistogramValue},
 };
 
@@ -160,10 +160,9 @@ impl<const LABELS: usize> CountersBy<LABELS> {
     /// The counters of these values of the other labels. Each has a series from its first count on, those of `shown`
     /// from now on.
     pub fn with(&self, labels: [&str; LABELS], shown: &[&'static str]) -> CounterBy {
-        let words = self.0.metric().by.map(|label| label.values.fixed()).unwrap_or_default();
-        let counters = CounterBy { family: self.0.clone(), labels: values(labels), counters: Slots::new(words) };
+        let counters = CounterBy(self.0.group(values(labels)));
         for word in shown {
-            let _ = counters.of(word);
+            let _ = counters.0.cell(word);
         }
         counters
     }
@@ -171,12 +170,8 @@ impl<const LABELS: usize> CountersBy<LABELS> {
 
 /// Counters by one label, whose values are the words that the catalogue lists. Finding one takes no lock after its first
 /// count.
-#[derive(Debug)]
-pub struct CounterBy {
-    family: Arc<Series<CounterValue>>,
-    labels: LabelValues,
-    counters: Slots<Counter>,
-}
+#[derive(Debug, Clone)]
+pub struct CounterBy(Arc<Group<CounterValue>>);
 
 impl CounterBy {
     /// One more of these. A word that the catalogue does not list is counted as the last one that it lists.
@@ -186,27 +181,19 @@ impl CounterBy {
 
     /// So many more of these.
     pub fn inc_by(&self, word: &str, more: u64) {
-        if let Some(counter) = self.of(word) {
-            counter.inc_by(more);
+        if let Some(cell) = self.0.cell(word) {
+            cell.value.0.fetch_add(more, Ordering::Relaxed);
         }
     }
 
     /// How many there are of these.
     pub fn get(&self, word: &str) -> u64 {
-        self.of(word).map_or(0, Counter::get)
+        self.0.cell(word).map_or(0, |cell| cell.value.0.load(Ordering::Relaxed))
     }
 
     /// Those that have been counted, or shown.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.counters.made().map(|(word, counter)| (word, counter.get()))
-    }
-
-    fn of(&self, word: &str) -> Option<&Counter> {
-        self.counters.of(word, |listed| {
-            debug_assert_eq!(listed, word, "the catalogue does not list it for {}", self.family.metric().name);
-            let labels = self.labels.iter().cloned().chain([Box::from(listed)]);
-            Counter(self.family.of(labels.collect()))
-        })
+        self.0.made().map(|(word, cell)| (word, cell.value.0.load(Ordering::Relaxed)))
     }
 }
 

@@ -154,6 +154,11 @@ impl TraceContext {
         TraceId(self.trace_id)
     }
 
+    /// The identity of the position itself.
+    pub fn span_id(&self) -> SpanId {
+        SpanId(self.span_id)
+    }
+
     /// `tracestate` of the caller, if it sent one.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
@@ -197,6 +202,16 @@ impl fmt::Display for TraceId {
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The identity of a position in a trace, written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId(u64);
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

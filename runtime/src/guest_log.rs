@@ -17,7 +17,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::{Call, TraceId, WorkloadId, journal::Journal};
+use crate::{Call, SpanId, TraceId, WorkloadId, journal::Journal};
 
 /// The `tracing` target of everything that guests say.
 pub const GUEST_LOG_TARGET: &str = "roadstead::guest";
@@ -55,7 +55,7 @@ pub struct GuestLog {
     workload: WorkloadId,
     component: ResourceName,
     journal: Arc<Journal>,
-    trace: Mutex<Option<TraceId>>,
+    trace: Mutex<Option<(TraceId, SpanId)>>,
     bytes_left: AtomicU64,
     bytes_dropped: AtomicU64,
     call_bytes_max: u64,
@@ -78,7 +78,8 @@ impl GuestLog {
 
     /// Begins a call: its own trace, a full allowance.
     pub(crate) fn begin(&self, call: &Call) {
-        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.trace.trace_id());
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((call.trace.trace_id(), call.trace.span_id()));
         self.bytes_left.store(self.call_bytes_max, Ordering::Relaxed);
     }
 
@@ -91,7 +92,8 @@ impl GuestLog {
                 namespace = %self.workload.namespace,
                 workload = %self.workload.name,
                 component = %self.component,
-                trace_id = %self.trace_text(),
+                trace_id = self.trace().map(|(trace, _)| tracing::field::display(trace)),
+                span_id = self.trace().map(|(_, span)| tracing::field::display(span)),
                 dropped_bytes = dropped,
                 "the component logged more than a call may; the rest was dropped"
             );
@@ -120,7 +122,8 @@ impl GuestLog {
                         namespace = %workload.namespace,
                         workload = %workload.name,
                         component = %self.component,
-                        trace_id = %self.trace_text(),
+                        trace_id = self.trace().map(|(trace, _)| tracing::field::display(trace)),
+                        span_id = self.trace().map(|(_, span)| tracing::field::display(span)),
                         context,
                         "{message}"
                     );
@@ -139,13 +142,12 @@ impl GuestLog {
 
     /// Keeps a line for who asks for the workload's.
     fn keep(&self, level: tracing::Level, context: String, message: String) {
-        let trace = *self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        let trace = self.trace().map(|(trace, _)| trace);
         self.journal.lines.write(level.as_str(), self.component.as_str(), (context, message), trace);
     }
 
-    fn trace_text(&self) -> String {
-        let trace = *self.trace.lock().unwrap_or_else(PoisonError::into_inner);
-        trace.map(|id| id.to_string()).unwrap_or_default()
+    fn trace(&self) -> Option<(TraceId, SpanId)> {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,7 +45,7 @@ pub mod washlet;
 mod workload;
 
 pub use backend::BackendHealth;
-pub use call::{BAGGAGE_BYTES_MAX, Call, TraceContext, TraceId};
+pub use call::{BAGGAGE_BYTES_MAX, Call, SpanId, TraceContext, TraceId};
 pub use component::{ComponentHandle, GuestFuture, PoolStatus};
 pub use dispatch::{
     BindError, Dispatch, HandlerContext, HandlerError, HostHandler, LatencyCounts, RequestBody, RequestBodyError,

@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use roadstead_config::HostName;
 use roadstead_metrics::Held;
-use roadstead_runtime::{CallSpan, OpenTimeline, RequestEnd, RequestHead, TraceId, call_span};
+use roadstead_runtime::{CallSpan, OpenTimeline, RequestEnd, RequestHead, SpanId, TraceId, call_span};
 use tokio::time::Instant;
 use tracing::field::Empty;
 
@@ -55,7 +55,7 @@ pub(crate) struct Record {
     uri: Option<Uri>,
     user_agent: Option<HeaderValue>,
     id: Option<HeaderValue>,
-    trace: Option<TraceId>,
+    trace: Option<(TraceId, SpanId)>,
     span: Option<CallSpan>,
     /// Where the request is one of those that are remembered with their spans.
     timeline: Option<OpenTimeline>,
@@ -129,7 +129,7 @@ impl Record {
         self.id = Some(received.id.clone());
         self.host = Some(received.host.clone());
         self.uri = Some(received.uri.clone());
-        self.trace = Some(received.trace.trace_id());
+        self.trace = Some((received.trace.trace_id(), received.trace.span_id()));
         if received.trace.is_sampled() {
             self.span = Some(self.begin_span(received));
         }
@@ -212,7 +212,7 @@ impl Record {
         if let Some(timeline) = self.timeline.take() {
             return timeline.end(end());
         }
-        if let Some((route, trace)) = self.route.as_ref().zip(self.trace)
+        if let Some((route, (trace, _))) = self.route.as_ref().zip(self.trace)
             && let Some(timelines) = &route.timelines
         {
             timelines.note(trace, self.started, end(), || self.remembered(route));
@@ -304,7 +304,8 @@ impl Drop for Record {
             waited_ms = self.waited.map(milliseconds),
             user_agent = self.user_agent.as_ref().map(user_agent).as_deref(),
             request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
-            trace_id = self.trace.map(tracing::field::display),
+            trace_id = self.trace.map(|(trace, _)| tracing::field::display(trace)),
+            span_id = self.trace.map(|(_, span)| tracing::field::display(span)),
             tls = tls.map(|tls| tls.version),
             server_name = tls.and_then(|tls| tls.server_name.as_ref()).map(HostName::as_str),
             client_certificate = tls.and_then(|tls| tls.client.as_ref()).map(tracing::field::display),
