@@ -200,9 +200,7 @@ impl DynamicRouter {
             paths: paths.clone(),
             target,
         });
-        if let Err(error) = hosts.iter().try_for_each(|host| table.insert(host, &paths, &route)) {
-            return Err(error);
-        }
+        hosts.iter().try_for_each(|host| table.insert(host, &paths, &route))?;
         owners.insert(owner.clone(), Claim { owner, hosts, paths, share, route });
         self.shared.table.store(Arc::new(table));
         Ok(())
