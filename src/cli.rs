@@ -21,6 +21,7 @@ mod logs;
 mod manifests;
 mod messaging;
 mod metrics;
+mod named_workload;
 mod new;
 mod output;
 mod postgres;

@@ -74,6 +74,10 @@ pub(super) enum AskError {
     Silent { place: String },
     #[error("the host at {place} sent what is no answer to this: {why}")]
     Answer { place: String, why: String },
+    #[error("no workload of this host is named {name}; `roadstead get` lists them")]
+    NoWorkload { name: String },
+    #[error("{name} is the name of a workload in {}; say which with -n NAMESPACE", namespaces.join(" and in "))]
+    SeveralWorkloads { name: String, namespaces: Vec<String> },
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error("this command's own runtime cannot be started")]

@@ -3,11 +3,11 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use clap::Args;
-use roadstead_config::{Namespace, ResourceName};
 use serde_json::Value;
 
 use super::{
     asking::{self, AskArguments},
+    named_workload::NamedWorkload,
     shown::{age, coloured, list, print, table, text},
 };
 
@@ -22,11 +22,8 @@ Exit codes:
   0  done        1  there is no such workload, or no host answers        2  wrong usage of the command line
   What each reason means: docs/troubleshooting.md")]
 pub(super) struct DescribeArguments {
-    /// Name of the workload.
-    name: ResourceName,
-    /// Its namespace.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = Namespace::DEFAULT)]
-    namespace: Namespace,
+    #[command(flatten)]
+    workload: NamedWorkload,
     #[command(flatten)]
     ask: AskArguments,
 }
@@ -34,8 +31,9 @@ pub(super) struct DescribeArguments {
 /// Runs the command.
 pub(super) fn main(arguments: &DescribeArguments) -> ExitCode {
     asking::run(async {
-        let path = format!("/v1/workloads/{}/{}", arguments.namespace, arguments.name);
-        let report = arguments.ask.asking()?.get(&path).await?;
+        let asking = arguments.ask.asking()?;
+        let (namespace, name) = arguments.workload.find(&asking).await?;
+        let report = asking.get(&format!("/v1/workloads/{namespace}/{name}")).await?;
         print(&coloured(&written(&report)))
     })
 }

@@ -6,11 +6,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use clap::Args;
 use http::Method;
 use http_body_util::BodyExt;
-use roadstead_config::{Namespace, ResourceName};
 use serde_json::Value;
 
 use super::{
     asking::{self, AskArguments, AskError, Asking},
+    named_workload::NamedWorkload,
     shown::{print, text},
 };
 
@@ -31,11 +31,8 @@ The host keeps the last lines of each workload in memory, those that its log lev
 Exit codes:
   0  done        1  there is no such workload, or no host answers        2  wrong usage of the command line")]
 pub(super) struct LogsArguments {
-    /// Name of the workload.
-    name: ResourceName,
-    /// Its namespace.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = Namespace::DEFAULT)]
-    namespace: Namespace,
+    #[command(flatten)]
+    workload: NamedWorkload,
     /// Go on with what is written from now on.
     #[arg(short, long)]
     follow: bool,
@@ -53,16 +50,17 @@ pub(super) fn main(arguments: &LogsArguments) -> ExitCode {
 
 async fn follow(arguments: &LogsArguments) -> Result<(), AskError> {
     let asking = arguments.ask.asking()?;
+    let (namespace, name) = arguments.workload.find(&asking).await?;
+    let follow = arguments.follow;
     let mut seen = None;
     loop {
         let from = match seen {
             None => format!("tail={}", arguments.tail),
             Some(number) => format!("after={number}"),
         };
-        let LogsArguments { name, namespace, follow, .. } = arguments;
         let path = format!("/v1/logs?namespace={namespace}&name={name}&follow={follow}&{from}");
         read(&asking, &path, &mut seen).await?;
-        if !arguments.follow {
+        if !follow {
             return Ok(());
         }
         // A host keeps no connection for ever.

@@ -38,11 +38,18 @@ async fn get_lists_what_a_host_has_in_all_forms() {
     assert_eq!(json["items"][0]["conditions"][0]["type"], "Ready");
     let yaml = host.told(&["get", "-o", "yaml"]).await;
     assert!(yaml.starts_with("items:\n  - ") && yaml.contains("state: WORKLOAD_STATE_RUNNING\n"), "{yaml}");
-    let described = host.told(&["describe", "worker", "-n", "team"]).await;
-    assert!(described.contains("probe-worker  team.work"), "{described}");
-    let missing = host.ask(&["describe", "nothing"]).await;
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("no such workload"));
+    for more in [&["-n", "team"][..], &[]] {
+        let described = host.told(&[&["describe", "worker"], more].concat()).await;
+        assert!(described.contains("probe-worker  team.work"), "{described}");
+    }
+    for (arguments, told) in [
+        (&["describe", "nothing"][..], "no workload of this host is named nothing; `roadstead get` lists them"),
+        (&["logs", "worker", "-n", "other"], "no such workload"),
+    ] {
+        let missing = host.ask(arguments).await;
+        assert_eq!(missing.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&missing.stderr).contains(told), "{missing:?}");
+    }
 }
 
 #[test]
