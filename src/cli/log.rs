@@ -11,7 +11,7 @@ use roadstead_telemetry::Spans;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{ParseError, filter_fn},
+    filter::{LevelFilter, ParseError, Targets},
     fmt::{
         self,
         format::{Format, Json, JsonFields},
@@ -173,9 +173,10 @@ pub(super) fn start(
         Destination::File(path) => Some(AccessLog::open(path)?),
         Destination::Log | Destination::Off => None,
     };
-    let spans = spans.map(|spans| spans.layer().with_filter(filter_fn(|metadata| metadata.target() == SPAN_TARGET)));
-    let of_access = filter_fn(|metadata| metadata.target() == access_log::TARGET);
-    let requests = access.clone().map(|file| json().with_writer(file).with_filter(of_access));
+    // These say of which level they are at most: without that, every line of every library that nobody reads is asked about.
+    let of = |target| Targets::new().with_target(target, LevelFilter::INFO);
+    let spans = spans.map(|spans| spans.layer().with_filter(of(SPAN_TARGET)));
+    let requests = access.clone().map(|file| json().with_writer(file).with_filter(of(access_log::TARGET)));
     let registry = tracing_subscriber::registry().with(spans).with(requests);
     registry.with(lines(arguments.log_format).with_filter(filter)).init();
     Ok(Log { access, level: Arc::new(LogHandle::new(level, has_requests, handle)) })

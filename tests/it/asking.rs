@@ -38,12 +38,13 @@ async fn get_lists_what_a_host_has_in_all_forms() {
     assert_eq!(json["items"][0]["conditions"][0]["type"], "Ready");
     let yaml = host.told(&["get", "-o", "yaml"]).await;
     assert!(yaml.starts_with("items:\n  - ") && yaml.contains("state: WORKLOAD_STATE_RUNNING\n"), "{yaml}");
-    for more in [&["-n", "team"][..], &[]] {
-        let described = host.told(&[&["describe", "worker"], more].concat()).await;
-        assert!(described.contains("probe-worker  team.work"), "{described}");
-    }
+    let described = host.told(&["describe", "worker", "-n", "team"]).await;
+    assert!(described.contains("probe-worker  team.work"), "{described}");
+    // A name that one workload has needs no namespace.
+    assert!(host.told(&["describe", "gateway"]).await.contains("probe.test"));
     for (arguments, told) in [
         (&["describe", "nothing"][..], "no workload of this host is named nothing; `roadstead get` lists them"),
+        (&["describe", "worker"], "the name of a workload in default and in team; say which with -n NAMESPACE"),
         (&["logs", "worker", "-n", "other"], "no such workload"),
     ] {
         let missing = host.ask(arguments).await;
@@ -104,7 +105,7 @@ async fn logs_show_what_components_wrote_and_write() {
     .await;
     let output = following.output();
     assert!(!output.contains("first") && !output.contains('\u{1b}'), "{output}");
-    following.signal(rustix::process::Signal::INT);
+    following.signal(rustix::process::Signal::TERM);
     following.wait();
     assert_eq!(host.ask(&["logs", "nothing"]).await.status.code(), Some(1));
 }
