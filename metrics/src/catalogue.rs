@@ -1,6 +1,31 @@
 //! Every metric of a host: name, kind, unit, labels, help, and where the labels' values come from. A metric that is not
 //! here cannot be counted. How it is counted is not known here.
 
+/// Words for how a call ended that gave no result, as the runtime's `CallError` names them, between words of whoever counts.
+macro_rules! call_ends {
+    ([$($before:literal),*], [$($after:literal),*]) => {
+        &[
+            $($before,)*
+            "deadline",
+            "trap",
+            "stack-overflow",
+            "memory-limit",
+            "cpu-limit",
+            "exit",
+            "no-response",
+            "guest-error",
+            "host-panic",
+            "instantiation",
+            "workload-busy",
+            "tenant-busy",
+            "host-busy",
+            "admission-timeout",
+            "not-running",
+            $($after,)*
+        ]
+    };
+}
+
 mod capabilities;
 mod host;
 mod http;

@@ -173,7 +173,7 @@ impl TraceContext {
 /// The value of a `traceparent` header.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(f, "00-{}-{}-{:02x}", TraceId(self.trace_id), SpanId(self.span_id), self.flags)
     }
 }
 
@@ -181,6 +181,12 @@ impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Writes two digits for each of `bytes`, for which there is room in `text`.
+fn hex_of<const N: usize>(bytes: [u8; N], text: &mut [u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    hex::encode_to_slice(bytes, text).map_err(|_| fmt::Error)?;
+    f.write_str(str::from_utf8(text).map_err(|_| fmt::Error)?)
 }
 
 /// A trace's identity, written as 32 hexadecimal digits.
@@ -195,7 +201,7 @@ impl TraceId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        hex_of(self.0.to_be_bytes(), &mut [0; 32], f)
     }
 }
 
@@ -211,7 +217,7 @@ pub struct SpanId(u64);
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        hex_of(self.0.to_be_bytes(), &mut [0; 16], f)
     }
 }
 

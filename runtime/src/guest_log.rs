@@ -87,13 +87,14 @@ impl GuestLog {
     pub(crate) fn end(&self) {
         let dropped = self.bytes_dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
+            let (trace, span) = self.trace().unzip();
             tracing::warn!(
                 target: GUEST_LOG_TARGET,
                 namespace = %self.workload.namespace,
                 workload = %self.workload.name,
                 component = %self.component,
-                trace_id = self.trace().map(|(trace, _)| tracing::field::display(trace)),
-                span_id = self.trace().map(|(_, span)| tracing::field::display(span)),
+                trace_id = trace.map(tracing::field::display),
+                span_id = span.map(tracing::field::display),
                 dropped_bytes = dropped,
                 "the component logged more than a call may; the rest was dropped"
             );
@@ -116,18 +117,19 @@ impl GuestLog {
                     let context = LogText::new(context, self.message_bytes_max).to_string();
                     let message = LogText::new(message, self.message_bytes_max).to_string();
                     let workload = &self.workload;
+                    let (trace, span) = self.trace().unzip();
                     tracing::event!(
                         target: GUEST_LOG_TARGET,
                         $level,
                         namespace = %workload.namespace,
                         workload = %workload.name,
                         component = %self.component,
-                        trace_id = self.trace().map(|(trace, _)| tracing::field::display(trace)),
-                        span_id = self.trace().map(|(_, span)| tracing::field::display(span)),
+                        trace_id = trace.map(tracing::field::display),
+                        span_id = span.map(tracing::field::display),
                         context,
                         "{message}"
                     );
-                    self.keep($level, context, message);
+                    self.keep($level, (context, message), trace);
                 }
             };
         }
@@ -141,9 +143,8 @@ impl GuestLog {
     }
 
     /// Keeps a line for who asks for the workload's.
-    fn keep(&self, level: tracing::Level, context: String, message: String) {
-        let trace = self.trace().map(|(trace, _)| trace);
-        self.journal.lines.write(level.as_str(), self.component.as_str(), (context, message), trace);
+    fn keep(&self, level: tracing::Level, said: (String, String), trace: Option<TraceId>) {
+        self.journal.lines.write(level.as_str(), self.component.as_str(), said, trace);
     }
 
     fn trace(&self) -> Option<(TraceId, SpanId)> {

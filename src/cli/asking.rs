@@ -1,13 +1,7 @@
 //! How commands reach a running host: over its unix socket, or by its admin address and token. What they ask is not known
 //! here.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -23,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{admin::default_socket, fail};
+use super::{admin::default_socket, fail, sockets::ADMIN_ADDR_DEFAULT};
 use crate::admin::{
     access::{AdminToken, TokenError},
     socket::{SocketPlace, is_trusted},
@@ -35,8 +29,6 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of an error that are shown.
 const SHOWN_BYTES_MAX: usize = 2_048;
-/// The admin address of a host when nobody says otherwise.
-const ADMIN_ADDR_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// Which host is asked.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 
-use super::fail;
+use super::{fail, sockets::ADMIN_ADDR_DEFAULT};
 
 /// Time that the whole check may take, per step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 pub(super) struct HealthArguments {
     /// Admin address of the host.
-    #[arg(long, default_value = "127.0.0.1:9090", env = "ROADSTEAD_ADMIN_ADDR")]
+    #[arg(long, default_value_t = ADMIN_ADDR_DEFAULT, env = "ROADSTEAD_ADMIN_ADDR")]
     admin_addr: SocketAddr,
     /// Ask whether it is ready instead of whether it is alive.
     #[arg(long)]

@@ -176,7 +176,7 @@ pub(super) fn start(
     // These say of which level they are at most: without that, every line of every library that nobody reads is asked about.
     let of = |target| Targets::new().with_target(target, LevelFilter::INFO);
     let spans = spans.map(|spans| spans.layer().with_filter(of(SPAN_TARGET)));
-    let requests = access.clone().map(|file| json().with_writer(file).with_filter(of(access_log::TARGET)));
+    let requests = access.clone().map(|log| access_log::Events::to(log).with_filter(of(access_log::TARGET)));
     let registry = tracing_subscriber::registry().with(spans).with(requests);
     registry.with(lines(arguments.log_format).with_filter(filter)).init();
     Ok(Log { access, level: Arc::new(LogHandle::new(level, has_requests, handle)) })

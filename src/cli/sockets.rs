@@ -10,7 +10,8 @@ use roadstead_proxy::ListenAt;
 /// Where workloads are reached, when neither a flag nor a socket says so.
 const HTTP_ADDR_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 /// The same for operators.
-const ADMIN_ADDR_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+pub(super) const ADMIN_ADDR_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 
 /// Flags of the addresses; that of TLS is with its certificates.
 #[derive(Debug, Args)]

@@ -14,43 +14,28 @@ pub static HTTP_CODES: [&str; 39] = [
 ];
 
 static CODE: Label = Label { name: "code", values: Fixed(&HTTP_CODES) };
-static ERROR: Label = reason(&[
-    "bad-request",
-    "head-timeout",
-    "target-too-long",
-    "headers-too-large",
-    "body-too-large",
-    "body-timeout",
-    "not-implemented",
-    "misdirected",
-    "no-route",
-    "no-replica",
-    "memory-pressure",
-    "trigger-rate",
-    "trigger-concurrency",
-    "trigger-queue-timeout",
-    "tenant-rate",
-    "tenant-concurrency",
-    "tenant-queue-timeout",
-    "deadline",
-    "trap",
-    "stack-overflow",
-    "memory-limit",
-    "cpu-limit",
-    "exit",
-    "no-response",
-    "guest-error",
-    "host-panic",
-    "instantiation",
-    "workload-busy",
-    "tenant-busy",
-    "host-busy",
-    "admission-timeout",
-    "not-running",
-    "client-gone",
-    "drained",
-    "other",
-]);
+static ERROR: Label = reason(call_ends!(
+    [
+        "bad-request",
+        "head-timeout",
+        "target-too-long",
+        "headers-too-large",
+        "body-too-large",
+        "body-timeout",
+        "not-implemented",
+        "misdirected",
+        "no-route",
+        "no-replica",
+        "memory-pressure",
+        "trigger-rate",
+        "trigger-concurrency",
+        "trigger-queue-timeout",
+        "tenant-rate",
+        "tenant-concurrency",
+        "tenant-queue-timeout"
+    ],
+    ["client-gone", "drained", "other"]
+));
 static REFUSED: Label = reason(&["connections-max", "connections-per-client-max", "proxy-protocol", "accept-failed"]);
 static HANDSHAKE: Label = outcome(&[
     "ok",

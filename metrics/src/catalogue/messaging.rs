@@ -6,29 +6,8 @@ use crate::{
     entry::{counter, counter_by, gauge, histogram},
 };
 
-static HANDLED: Label = outcome(&[
-    "ok",
-    "handler-error",
-    "queue-full",
-    "too-large",
-    "requester-gone",
-    "reserved-subject",
-    "deadline",
-    "trap",
-    "stack-overflow",
-    "memory-limit",
-    "cpu-limit",
-    "exit",
-    "no-response",
-    "guest-error",
-    "host-panic",
-    "instantiation",
-    "workload-busy",
-    "tenant-busy",
-    "host-busy",
-    "admission-timeout",
-    "not-running",
-]);
+static HANDLED: Label =
+    outcome(call_ends!(["ok", "handler-error", "queue-full", "too-large", "requester-gone", "reserved-subject"], []));
 static SENT: Label = outcome(&[
     "ok",
     "timeout",

@@ -13,25 +13,7 @@ static STATE: Label = Label { name: "state", values: Fixed(&["starting", "runnin
 static OF_STATE: [&Label; 1] = [&STATE];
 static INSTANCE: Label = Label { name: "kind", values: Fixed(&["fresh", "pooled"]) };
 static RETIRED: Label = reason(&["max-invocations", "fault", "deadline", "cancelled", "backend"]);
-static CALL: Label = outcome(&[
-    "ok",
-    "cancelled",
-    "deadline",
-    "trap",
-    "stack-overflow",
-    "memory-limit",
-    "cpu-limit",
-    "exit",
-    "no-response",
-    "guest-error",
-    "host-panic",
-    "instantiation",
-    "workload-busy",
-    "tenant-busy",
-    "host-busy",
-    "admission-timeout",
-    "not-running",
-]);
+static CALL: Label = outcome(call_ends!(["ok", "cancelled"], []));
 static SENT: Label = outcome(&[
     "ok",
     "cancelled",

@@ -6,6 +6,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, builder::FalseyValueParser};
 use roadstead_plugins::wasmcloud_messaging::NatsServer;
 
+use crate::cli::sockets::ADMIN_ADDR_DEFAULT;
+
 /// Flags of the connection to the scheduler.
 #[derive(Debug, Args)]
 pub(super) struct SchedulerArguments {
@@ -107,7 +109,7 @@ pub(super) struct AddressArguments {
     #[arg(long, env = "ROADSTEAD_HTTP_ADDR", value_name = "ADDR")]
     pub(super) http_addr: Option<SocketAddr>,
     /// Address of /metrics, /healthz, /readyz and /status.
-    #[arg(long, env = "ROADSTEAD_ADMIN_ADDR", value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    #[arg(long, env = "ROADSTEAD_ADMIN_ADDR", value_name = "ADDR", default_value_t = ADMIN_ADDR_DEFAULT)]
     pub(super) admin_addr: SocketAddr,
     /// Open connections of the two HTTP addresses [default: that of the limit connections_max].
     #[arg(long, env = "ROADSTEAD_MAX_CONNECTIONS", value_name = "COUNT")]

@@ -9,13 +9,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::figures::{median, shown};
 use super::oha::{self, Latency, Oha};
 use super::server::{Roadstead, Server};
 use super::wrk::{self, Wrk};
-use super::{Bench, Common, process_stats, programs};
+use super::{Bench, Common, programs};
 use crate::process;
 use crate::report::Step;
 use cases::{Case, Prepared};
@@ -215,11 +214,11 @@ impl Setting<'_> {
             .collect();
         for round in 0..self.arguments.rounds {
             for (contestant, speed) in in_turn(round, contestants.iter().zip(&mut speeds)) {
-                let (requests_per_s, cpu_us) = self
+                let run = self
                     .load(contestant, prepared, connections, self.arguments.seconds)
                     .with_context(|| contestant.name)?;
-                speed.requests_per_s.push(requests_per_s);
-                speed.cpu_us_per_request.push(cpu_us);
+                speed.requests_per_s.push(run.requests_per_s);
+                speed.cpu_us_per_request.push(run.cpu_us_per_request);
                 speed.resident_kib_after = contestant.server.resident_kib()?;
             }
             if case == Case::Hello && connections == CONNECTIONS {
@@ -238,22 +237,20 @@ impl Setting<'_> {
         Ok(())
     }
 
-    /// One run of wrk: requests/s, and processor time a request in microseconds.
-    fn load(&self, contestant: &Contestant, prepared: &Prepared, connections: u32, seconds: u64) -> Result<(f64, f64)> {
+    /// One run of wrk.
+    fn load(&self, contestant: &Contestant, prepared: &Prepared, connections: u32, seconds: u64) -> Result<wrk::Speed> {
         self.bench.stop.check()?;
-        let pid = contestant.server.pid();
-        let before = process_stats::cpu_time(pid)?;
-        let outcome = self.wrk.run(&wrk::Load {
+        let load = wrk::Load {
             server: contestant.server.http,
             target: prepared.target,
             host: prepared.host,
             script: prepared.script.as_deref(),
             connections,
             seconds,
-        })?;
-        let used = process_stats::cpu_time(pid)?.saturating_sub(before);
+        };
+        let speed = self.wrk.measure(contestant.server.pid(), &load)?;
         self.bench.stop.check()?;
-        Ok((outcome.requests_per_s, micros(used) / outcome.requests as f64))
+        Ok(speed)
     }
 
     fn bare_loop(&self, prepared: &Prepared, results: &mut BareLoop) -> Result<()> {
@@ -328,10 +325,6 @@ fn bare_loop_output(program: &Path, component: &Path, seconds: u64) -> Result<St
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
 pub(super) fn rate(maximum: f64, percent: u32) -> u64 {
     ((maximum * f64::from(percent) / 100.0).round() as u64).max(1)
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::figures::{median, shown, table};
+use super::figures::{median, median_ratio, shown, table};
 use super::http::in_turn;
 use super::server::{Roadstead, Server};
 use super::wrk::{self, Wrk};
-use super::{Bench, Common, manifests, process_stats, programs};
+use super::{Bench, Common, manifests, programs};
 use crate::client;
 use crate::report::Step;
 
@@ -41,10 +41,11 @@ three ways: alone, that is without a collector and without an access log, and no
 second and with 1 % of its traces sent to a collector by HTTP; and logged, that is with its access log in a file. Metrics are
 counted in all three: there is no host without.
 
-The hosts have core 0, in turn; the client and the collector have core 1. Figures are medians of the rounds."
+The hosts have core 0, in turn; the client and the collector have core 1. Figures are medians of the rounds, ratios medians
+of those of each round."
 )]
 #[command(after_help = "Examples:
-  cargo xtask bench observability                       (about 3 minutes)
+  cargo xtask bench observability                       (about 4 minutes)
   cargo xtask bench observability --rounds 3 --seconds 2
   cargo xtask bench observability --roadstead ./before --bare-hyper ./target/release/bare-hyper")]
 pub(crate) struct Arguments {
@@ -54,10 +55,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     bare_hyper: Option<PathBuf>,
     /// Length of each run, of each host in each round
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Rounds of which the median counts
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 }
 
@@ -121,9 +122,10 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
     }
     for round in 0..arguments.rounds {
         for host in in_turn(round, hosts.iter_mut()) {
-            let (requests_per_s, cpu_us) = host.load(bench, &wrk, arguments.seconds)?;
-            host.requests_per_s.push(requests_per_s);
-            host.cpu_us_per_request.push(cpu_us);
+            host.server.must_run()?;
+            let run = host.load(bench, &wrk, arguments.seconds)?;
+            host.requests_per_s.push(run.requests_per_s);
+            host.cpu_us_per_request.push(run.cpu_us_per_request);
         }
         // What a round left is no burden of the next.
         fs::File::create(&access_log).context("cannot empty the access log")?;
@@ -173,10 +175,9 @@ fn start(bench: &Bench<'_>, roadstead: &Path, way: Way, collector: SocketAddr, a
 }
 
 impl Watched {
-    /// One run of wrk: requests/s, and processor time a request in microseconds.
-    fn load(&mut self, bench: &Bench<'_>, wrk: &Wrk, seconds: u64) -> Result<(f64, f64)> {
+    /// One run of wrk.
+    fn load(&self, bench: &Bench<'_>, wrk: &Wrk, seconds: u64) -> Result<wrk::Speed> {
         bench.stop.check()?;
-        self.server.must_run()?;
         let load = wrk::Load {
             server: self.server.http,
             target: "/",
@@ -185,12 +186,8 @@ impl Watched {
             connections: CONNECTIONS,
             seconds,
         };
-        let pid = self.server.pid();
-        let before = process_stats::cpu_time(pid)?;
         let scraped = self.server.admin.filter(|_| self.way == Way::Watched);
-        let outcome = scraping(scraped, || wrk.run(&load)).with_context(|| self.way.name())?;
-        let used = process_stats::cpu_time(pid)?.saturating_sub(before);
-        Ok((outcome.requests_per_s, used.as_secs_f64() * 1e6 / outcome.requests as f64))
+        scraping(scraped, || wrk.measure(self.server.pid(), &load)).with_context(|| self.way.name())
     }
 }
 
@@ -231,12 +228,13 @@ fn must_have_told(hosts: &[Watched]) -> Result<()> {
 }
 
 fn text(hosts: &[Watched], arguments: &Arguments, surroundings: &str) -> String {
-    let of = |way: Way| hosts.iter().find(|host| host.way == way);
-    let alone = of(Way::Alone).map_or(f64::NAN, |host| median(&host.requests_per_s));
+    let alone = hosts.iter().find(|host| host.way == Way::Alone);
     let rows: Vec<Vec<String>> = hosts
         .iter()
         .map(|host| {
-            let ratio = median(&host.requests_per_s) / alone;
+            let ratio = alone.map_or(f64::NAN, |alone| median_ratio(&host.requests_per_s, &alone.requests_per_s));
+            let of_cpu =
+                alone.map_or(f64::NAN, |alone| median_ratio(&host.cpu_us_per_request, &alone.cpu_us_per_request));
             let goal = host.way.goal().map_or_else(String::new, |goal| {
                 let word = if ratio >= 1.0 - goal / 100.0 { "met" } else { "missed" };
                 format!("at least {:.2}: {word}", 1.0 - goal / 100.0)
@@ -245,14 +243,15 @@ fn text(hosts: &[Watched], arguments: &Arguments, surroundings: &str) -> String 
                 host.way.name().to_owned(),
                 shown(median(&host.requests_per_s)),
                 shown(median(&host.cpu_us_per_request)),
+                shown(of_cpu),
                 shown(ratio),
                 goal,
             ]
         })
         .collect();
-    let heads = ["host", "requests/s", "CPU a request (us)", "of the rate alone", "goal"];
+    let heads = ["host", "requests/s", "CPU a request (us)", "of the CPU alone", "of the rate alone", "goal"];
     format!(
-        "{surroundings}\n\n{} rounds of {} s a host, {CONNECTIONS} connections\n\n{}",
+        "{surroundings}\n\n{} rounds of {} s a host, {CONNECTIONS} connections; ratios are medians of those of each round\n\n{}",
         arguments.rounds,
         arguments.seconds,
         table(&heads, 1, &rows)

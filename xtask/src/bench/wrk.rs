@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::programs;
+use super::{process_stats, programs};
 use crate::process;
 
 /// One run against one server.
@@ -45,6 +45,14 @@ impl Outcome {
     }
 }
 
+/// What a server did in a run, and what it cost the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speed {
+    pub(crate) requests_per_s: f64,
+    /// Microseconds of the server's processor time.
+    pub(crate) cpu_us_per_request: f64,
+}
+
 /// The wrk that is there.
 pub(crate) struct Wrk {
     pub(crate) program: PathBuf,
@@ -74,6 +82,17 @@ impl Wrk {
         let told = process::output(&mut self.command(load))?;
         let outcome = parse(&told).and_then(Outcome::must_be_clean);
         outcome.with_context(|| format!("wrk with {} connections on {}", load.connections, load.target))
+    }
+
+    /// The same, with what it costs the process `server`.
+    ///
+    /// # Errors
+    /// As [`Wrk::run`], and when the process has ended.
+    pub(crate) fn measure(&self, server: u32, load: &Load<'_>) -> Result<Speed> {
+        let before = process_stats::cpu_time(server)?;
+        let Outcome { requests, requests_per_s, .. } = self.run(load)?;
+        let used = process_stats::cpu_time(server)?.saturating_sub(before);
+        Ok(Speed { requests_per_s, cpu_us_per_request: used.as_secs_f64() * 1e6 / requests as f64 })
     }
 }
 
