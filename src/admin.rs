@@ -1,5 +1,6 @@
 //! The admin listener: health, metrics, status and what operators ask and change. For operators, never for tenants'
-//! clients. How connections are taken is in [`listening`], who may ask what in [`access`], the paths in [`routes`].
+//! clients. How connections are taken is in [`listening`], who may ask what in [`access`] and [`token`], the paths in
+//! [`routes`].
 
 pub(crate) mod access;
 pub(crate) mod control;
@@ -9,6 +10,7 @@ mod logs;
 mod page;
 mod routes;
 pub(crate) mod socket;
+pub(crate) mod token;
 mod workloads;
 
 use std::{
@@ -28,10 +30,11 @@ use tokio::{
     sync::{Notify, Semaphore},
 };
 
-use access::{Access, AdminToken};
+use access::Access;
 use control::LogLevel;
 use listening::{Bounds, accept_tcp, accept_unix};
 use socket::{SocketError, SocketPlace, TakenSocket};
+use token::TokenFile;
 
 /// Time between two attempts to take the default socket, which another host has.
 const SOCKET_EVERY: Duration = Duration::from_secs(5);
@@ -61,7 +64,7 @@ pub(crate) enum AdminError {
 pub(crate) struct AdminSettings {
     pub(crate) at: ListenAt,
     pub(crate) socket: SocketPlace,
-    pub(crate) token: Option<AdminToken>,
+    pub(crate) token: Option<TokenFile>,
     pub(crate) log: Arc<dyn LogLevel>,
 }
 
@@ -256,7 +259,7 @@ mod tests {
     /// A bound that the test at hand is not about.
     const LONG: Duration = Duration::from_secs(600);
 
-    fn settings(address: &str, token: Option<AdminToken>) -> AdminSettings {
+    fn settings(address: &str, token: Option<TokenFile>) -> AdminSettings {
         let at = ListenAt::Address(address.parse().unwrap());
         AdminSettings { at, socket: SocketPlace::Default(Vec::new()), token, log: Arc::new(Silent) }
     }
@@ -326,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
-        let token = AdminToken::read(&file).unwrap();
+        let token = TokenFile::open(&file).unwrap();
         AdminServer::start(settings("0.0.0.0:0", Some(token)), host).await.unwrap();
     }
 

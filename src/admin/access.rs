@@ -1,70 +1,11 @@
 //! Who may ask what of the admin listener: the token, the `Host` header against DNS rebinding, and who asks from another
 //! origin. What is answered is not known here.
 
-use std::{fs::File, io::Read, net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
-use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
 
-/// Characters that a token may have.
-const TOKEN_BYTES_MAX: usize = 512;
-/// Fewer can be guessed.
-const TOKEN_BYTES_MIN: usize = 16;
-
-/// Why a token file cannot be used. Nothing of the file's content is told.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
-    #[error("the token file {path} cannot be read")]
-    Read {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(
-        "the token file {path} must hold one token of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters; \
-         make one with `openssl rand -hex 32`"
-    )]
-    Form { path: String },
-}
-
-/// What whoever knows it may do everything with.
-pub(crate) struct AdminToken(SecretString);
-
-impl AdminToken {
-    /// Reads the token of a file; the line's end does not count.
-    ///
-    /// # Errors
-    /// When the file cannot be read or holds no token.
-    pub(crate) fn read(path: &Path) -> Result<Self, TokenError> {
-        let shown = || path.display().to_string();
-        let mut text = String::new();
-        let file = File::open(path).map_err(|source| TokenError::Read { path: shown(), source })?;
-        match file.take(TOKEN_BYTES_MAX as u64 + 3).read_to_string(&mut text) {
-            Ok(_) => {}
-            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(TokenError::Form { path: shown() });
-            }
-            Err(source) => return Err(TokenError::Read { path: shown(), source }),
-        }
-        Self::new(text.trim_end_matches(['\r', '\n'])).ok_or_else(|| TokenError::Form { path: shown() })
-    }
-
-    fn new(text: &str) -> Option<Self> {
-        let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len());
-        (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.to_owned().into()))
-    }
-
-    /// Compares in a time that says nothing about how much of `given` is right.
-    fn is(&self, given: &[u8]) -> bool {
-        self.0.expose_secret().as_bytes().ct_eq(given).into()
-    }
-
-    /// The value of a request's `Authorization` header.
-    pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", self.0.expose_secret())
-    }
-}
+use super::token::TokenFile;
 
 /// By which way a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,11 +57,11 @@ impl Refusal {
 
 /// The rules of one listener.
 pub(crate) struct Access {
-    token: Option<AdminToken>,
+    token: Option<TokenFile>,
 }
 
 impl Access {
-    pub(crate) fn new(token: Option<AdminToken>) -> Self {
+    pub(crate) fn new(token: Option<TokenFile>) -> Self {
         Self { token }
     }
 
@@ -199,34 +140,17 @@ mod tests {
     const TCP: Way = Way::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     fn asked(way: Way, token: Option<&str>, needs: Needs, headers: &[(&'static str, &str)]) -> Result<(), Refusal> {
-        let access = Access::new(token.map(|token| AdminToken::new(token).unwrap()));
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access::new(token.map(|token| {
+            let path = folder.path().join("token");
+            fs::write(&path, token).unwrap();
+            TokenFile::open(&path).unwrap()
+        }));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
         access.check(way, &Uri::from_static("/"), &map, needs)
-    }
-
-    #[test]
-    fn a_token_is_neither_short_nor_long_nor_of_several_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let read = |text: &[u8]| {
-            fs::write(&path, text).unwrap();
-            AdminToken::read(&path)
-        };
-        let longest = "x".repeat(TOKEN_BYTES_MAX);
-        for good in [TOKEN, "0123456789abcdef\n", "0123456789abcdef\r\n", &longest] {
-            assert!(read(good.as_bytes()).is_ok(), "{good}");
-        }
-        let short = "x".repeat(TOKEN_BYTES_MIN - 1);
-        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
-        for bad in [&short, &long, "", "0123456789abcde f", "0123456789abcdef\nsecond", &"x".repeat(1 << 20)] {
-            let error = read(bad.as_bytes()).err().unwrap().to_string();
-            assert!(error.contains("openssl rand -hex 32") && !error.contains("0123456789"), "{error}");
-        }
-        assert!(matches!(read(b"\xff\xff0123456789abcdef"), Err(TokenError::Form { .. })));
-        assert!(matches!(AdminToken::read(folder.path()), Err(TokenError::Read { .. })));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use roadstead_proxy::ListenAt;
 use super::log::LogHandle;
 use crate::admin::{
     AdminSettings,
-    access::{AdminToken, TokenError},
     socket::SocketPlace,
+    token::{TokenError, TokenFile},
 };
 
 /// Flags of the admin listener, but for its address.
@@ -23,7 +23,7 @@ pub(super) struct AdminArguments {
     #[arg(long, value_name = "PATH", env = "ROADSTEAD_ADMIN_SOCKET")]
     admin_socket: Option<PathBuf>,
     /// File with the token (`Authorization: Bearer`) that the admin address then asks for. An address that other
-    /// machines reach needs one [default: none].
+    /// machines reach needs one. The file may get another token while the host runs [default: none].
     #[arg(long, value_name = "FILE", env = "ROADSTEAD_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
 }
@@ -31,7 +31,7 @@ pub(super) struct AdminArguments {
 impl AdminArguments {
     /// How the listener is set up, at the address `at`.
     pub(super) fn settings(&self, at: ListenAt, log: Arc<LogHandle>) -> Result<AdminSettings, TokenError> {
-        let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
+        let token = self.admin_token_file.as_deref().map(TokenFile::open).transpose()?;
         let socket = self.admin_socket.clone().map_or_else(default_socket, SocketPlace::At);
         Ok(AdminSettings { at, socket, token, log })
     }

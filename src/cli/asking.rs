@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{admin::default_socket, fail, sockets::ADMIN_ADDR_DEFAULT};
 use crate::admin::{
-    access::{AdminToken, TokenError},
     socket::{SocketPlace, is_trusted},
+    token::{AdminToken, TokenError},
 };
 
 /// Time that one step may take: a connection, a head, a body.

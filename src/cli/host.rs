@@ -38,7 +38,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer, access::TokenError};
+use crate::admin::{AdminError, AdminServer, token::TokenError};
 use flags::{AddressArguments, DataArguments, SchedulerArguments};
 
 /// Flags of `roadstead host`.

@@ -37,7 +37,7 @@ use super::{
     tls::TlsArguments,
     usage,
 };
-use crate::admin::{AdminError, AdminServer, access::TokenError};
+use crate::admin::{AdminError, AdminServer, token::TokenError};
 use deployment::Deployment;
 
 /// Flags of `roadstead run`.

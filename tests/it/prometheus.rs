@@ -108,6 +108,13 @@ fn the_alerts_are_rules_and_fire_as_they_should() {
     run(promtool(&["test", "rules", tests.to_str().unwrap()]), "");
 }
 
+/// Not whether its files are there: the token is a secret of who runs it.
+#[test]
+fn what_the_prometheus_of_compose_is_told_is_a_configuration() {
+    let file = deployed("prometheus/prometheus.yml");
+    run(promtool(&["check", "config", "--syntax-only", file.to_str().unwrap()]), "");
+}
+
 /// The names of metrics in them are checked by `cargo xtask tidy`.
 #[test]
 fn each_alert_has_a_test_and_words_for_who_is_woken_by_it() {

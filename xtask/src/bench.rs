@@ -50,7 +50,7 @@ Server and client are pinned to cores 0 and 1 where speed is measured: keep the 
   cargo xtask bench ingress                   the ingress beside a bare hyper server (about 2 minutes)
   cargo xtask bench messaging                 a worker asked over NATS and in the process (about 3 minutes)
   cargo xtask bench capabilities              stores and outgoing HTTP beside native clients (some minutes)
-  cargo xtask bench observability             what metrics, traces and the access log cost (about 4 minutes)
+  cargo xtask bench observability             what metrics, traces and the access log cost (about 2 minutes)
   cargo xtask bench gpu                       the GPU process beside wgpu in one process (about 3 minutes)
   cargo xtask bench soak --minutes 10         load with faults; fails when something stays behind")]
 #[command(subcommand_required = true, arg_required_else_help = true)]

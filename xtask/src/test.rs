@@ -95,7 +95,8 @@ fn tests(layout: &Layout, filter: Option<&str>, times: &mut Times) -> Result<()>
     times.step("guest tests", "libraries of the guests, natively", || guests::test_libraries(layout, filter))?;
     times.step("tests", "the workspace (about 10 minutes the first time)", || {
         let mut cargo = process::cargo(layout.root());
-        cargo.args(["test", "--locked", "--workspace"]).args(filter);
+        // What fails in one crate is not to hide what fails in the next.
+        cargo.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(filter);
         process::run(with_parts(layout, &mut cargo)?)
     })
 }

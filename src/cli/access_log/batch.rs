@@ -13,20 +13,22 @@ use time::{
     },
 };
 use tracing::{
-    Event, Level, Metadata,
+    Event, Metadata,
     field::{Field, Visit},
 };
 
 /// RFC 3339 with microseconds, as the host's log has it.
 const TIME: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: std::num::NonZeroU8::new(6) }).encode();
+/// Bytes of such a time.
+const TIME_BYTES: usize = "2026-01-01T00:00:00.000000Z".len();
 
 /// Lines in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     lines: Vec<Line>,
     /// Of all lines, one after the other.
-    values: Vec<(&'static str, Value)>,
+    values: Vec<Value>,
     /// Of all values, one after the other.
     text: String,
 }
@@ -34,32 +36,42 @@ pub(super) struct Batch {
 #[derive(Debug)]
 struct Line {
     at: SystemTime,
-    level: Level,
-    target: &'static str,
+    metadata: &'static Metadata<'static>,
+    /// How many of the batch's values are its own, and how many bytes of the batch's text.
     values: usize,
+    text: usize,
+}
+
+/// What one field says, in 16 bytes: each request makes some twenty of these.
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    /// Of those that the event's callsite has.
+    field: u8,
+    kind: Kind,
+    /// As `kind` has it.
+    bits: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Value {
+enum Kind {
     /// The next so many bytes of the batch's text.
-    Text(usize),
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-    Bool(bool),
+    Text,
+    Unsigned,
+    Signed,
+    Float,
+    Bool,
 }
 
 impl Batch {
     /// Copies what an event says.
     pub(super) fn push(&mut self, event: &Event<'_>) {
-        let before = self.values.len();
+        let (values, text) = (self.values.len(), self.text.len());
         event.record(self);
-        let metadata: &'static Metadata<'static> = event.metadata();
         self.lines.push(Line {
             at: SystemTime::now(),
-            level: *metadata.level(),
-            target: metadata.target(),
-            values: self.values.len() - before,
+            metadata: event.metadata(),
+            values: self.values.len() - values,
+            text: self.text.len() - text,
         });
     }
 
@@ -97,48 +109,55 @@ impl Batch {
         self.text.shrink_to(text);
     }
 
-    /// Each line as a JSON object with its line feed, with the names that `--log-format json` has.
-    pub(super) fn write_out(&self, mut take: impl FnMut(&[u8])) {
-        let (mut values, mut text) = (self.values.iter(), self.text.as_str());
-        let mut json = Vec::new();
+    /// Adds each line to `json` as an object with its line feed, with the names that `--log-format json` has. `added` may
+    /// take away what is there.
+    pub(super) fn write_out(&self, json: &mut Vec<u8>, mut added: impl FnMut(&mut Vec<u8>)) {
+        let (mut values, mut text) = (self.values.as_slice(), self.text.as_str());
         for line in &self.lines {
-            json.clear();
+            let before = json.len();
+            let (own_values, own_text);
+            (own_values, values) = values.split_at_checked(line.values).unwrap_or_default();
+            (own_text, text) = text.split_at_checked(line.text).unwrap_or_default();
             // Of text and numbers nothing fails that goes to memory.
-            if line.write_out(&mut values, &mut text, &mut json).is_ok() {
-                take(&json);
+            if line.write_out(own_values, own_text, json).is_err() {
+                json.truncate(before);
             }
+            added(json);
         }
     }
 
-    fn value(&mut self, field: &Field, value: Value) {
-        self.values.push((field.name(), value));
+    fn value(&mut self, field: &Field, kind: Kind, bits: u64) {
+        // A callsite has at most 32 fields.
+        let Ok(field) = u8::try_from(field.index()) else { return };
+        self.values.push(Value { field, kind, bits });
     }
 }
 
 impl Line {
-    fn write_out<'a>(
-        &self,
-        values: &mut impl Iterator<Item = &'a (&'static str, Value)>,
-        text: &mut &str,
-        json: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    fn write_out(&self, values: &[Value], mut text: &str, json: &mut Vec<u8>) -> io::Result<()> {
         let mut serializer = Serializer::new(&mut *json);
         let mut object = serializer.serialize_map(None)?;
-        let at = OffsetDateTime::from(self.at).format(&Iso8601::<TIME>).map_err(io::Error::other)?;
-        object.serialize_entry("timestamp", &at)?;
-        object.serialize_entry("level", self.level.as_str())?;
-        object.serialize_entry("target", self.target)?;
-        for (name, value) in values.take(self.values) {
-            match value {
-                Value::Text(length) => {
-                    let (own, rest) = text.split_at_checked(*length).unwrap_or_default();
-                    *text = rest;
+        let mut at = [0; TIME_BYTES];
+        OffsetDateTime::from(self.at).format_into(&mut &mut at[..], &Iso8601::<TIME>).map_err(io::Error::other)?;
+        object.serialize_entry("timestamp", str::from_utf8(&at).map_err(io::Error::other)?)?;
+        object.serialize_entry("level", self.metadata.level().as_str())?;
+        object.serialize_entry("target", self.metadata.target())?;
+        let mut names = self.metadata.fields().iter();
+        for value in values {
+            // Values come in the order of their fields, some of which have none.
+            let Some(field) = names.find(|field| field.index() == usize::from(value.field)) else { break };
+            let name = field.name();
+            match value.kind {
+                Kind::Text => {
+                    let length = usize::try_from(value.bits).unwrap_or(usize::MAX);
+                    let own;
+                    (own, text) = text.split_at_checked(length).unwrap_or_default();
                     object.serialize_entry(name, own)
                 }
-                Value::Unsigned(number) => object.serialize_entry(name, number),
-                Value::Signed(number) => object.serialize_entry(name, number),
-                Value::Float(number) => object.serialize_entry(name, number),
-                Value::Bool(is) => object.serialize_entry(name, is),
+                Kind::Unsigned => object.serialize_entry(name, &value.bits),
+                Kind::Signed => object.serialize_entry(name, &value.bits.cast_signed()),
+                Kind::Float => object.serialize_entry(name, &f64::from_bits(value.bits)),
+                Kind::Bool => object.serialize_entry(name, &(value.bits != 0)),
             }?;
         }
         object.end()?;
@@ -150,29 +169,29 @@ impl Line {
 impl Visit for Batch {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.text.push_str(value);
-        self.value(field, Value::Text(value.len()));
+        self.value(field, Kind::Text, value.len() as u64);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.value(field, Value::Unsigned(value));
+        self.value(field, Kind::Unsigned, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.value(field, Value::Signed(value));
+        self.value(field, Kind::Signed, value.cast_unsigned());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.value(field, Value::Float(value));
+        self.value(field, Kind::Float, value.to_bits());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.value(field, Value::Bool(value));
+        self.value(field, Kind::Bool, value.into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let before = self.text.len();
         // A value that cannot say what it is has said so much.
         write!(self.text, "{value:?}").ok();
-        self.value(field, Value::Text(self.text.len() - before));
+        self.value(field, Kind::Text, (self.text.len() - before) as u64);
     }
 }

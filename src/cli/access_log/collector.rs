@@ -20,7 +20,7 @@ const COLLECTED_BYTES: usize = 128 << 10;
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 << 10;
 /// Lines for which memory is kept.
-const LINES_KEPT: usize = 512;
+const LINES_KEPT: usize = 1_024;
 /// How long the end waits for the last lines.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -112,10 +112,10 @@ impl AccessLog {
 impl Shared {
     /// Takes what waits to `sink`, until the last.
     fn run(&self, mut sink: Box<dyn Sink>) {
-        let (mut lines, mut is_last) = (Batch::default(), false);
+        let (mut lines, mut piece, mut is_last) = (Batch::default(), Vec::new(), false);
         while !is_last {
             is_last = self.take(&mut lines);
-            let dropped = write(&lines, &mut *sink);
+            let dropped = write(&lines, &mut piece, &mut *sink);
             if dropped > 0 {
                 self.waiting().dropped += dropped;
             }
@@ -141,20 +141,19 @@ impl Shared {
     }
 }
 
-/// Writes lines; how many could not be written.
-fn write(lines: &Batch, sink: &mut dyn Sink) -> u64 {
-    let (mut piece, mut dropped) = (Vec::new(), 0);
+/// Writes lines, by way of `piece`, which is empty before and after; how many could not be written.
+fn write(lines: &Batch, piece: &mut Vec<u8>, sink: &mut dyn Sink) -> u64 {
+    let mut dropped = 0;
     let mut take = |piece: &mut Vec<u8>| {
         dropped += sink.take(piece).iter().filter(|byte| **byte == b'\n').count() as u64;
         piece.clear();
     };
-    lines.write_out(|line| {
-        piece.extend_from_slice(line);
+    lines.write_out(piece, |piece| {
         if piece.len() >= WRITE_BYTES {
-            take(&mut piece);
+            take(piece);
         }
     });
-    take(&mut piece);
+    take(piece);
     dropped
 }
 
@@ -276,7 +275,9 @@ mod tests {
         log(&file, 1);
         is_stuck.recv().unwrap();
         log(&file, 1);
+        let begun = Instant::now();
         file.finish();
+        assert!(begun.elapsed() >= FINISH_TIMEOUT, "given up after {:?}", begun.elapsed());
         assert_eq!(file.dropped(), 1);
     }
 }

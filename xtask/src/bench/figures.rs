@@ -14,10 +14,9 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The middle one of what `values` are of `others` in the same round: what slows a whole round slows both.
-pub(crate) fn median_ratio(values: &[f64], others: &[f64]) -> f64 {
-    let ratios: Vec<f64> = values.iter().zip(others).map(|(value, other)| value / other).collect();
-    median(&ratios)
+/// The smallest value; not a number for no values.
+pub(crate) fn smallest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::min)
 }
 
 /// The largest value; not a number for no values.
@@ -65,13 +64,6 @@ pub(crate) fn table(heads: &[&str], numbers_from: usize, rows: &[Vec<String>]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ratios_are_of_one_round() {
-        let (values, others) = ([10.0, 40.0, 9.0], [20.0, 80.0, 10.0]);
-        assert_eq!(median_ratio(&values, &others), 0.5);
-        assert!(median_ratio(&[], &[]).is_nan());
-    }
 
     #[test]
     fn the_median_is_in_the_middle() {

@@ -1,8 +1,9 @@
 //! `cargo xtask bench observability`: what it costs to be watched. One build of the host with the smallest component, as it
 //! is without a collector and access log; scraped and with a part of its traces sent to a collector; and with its access log
-//! in a file. All in one run, in turn within each round. It does not know what metrics and spans there are.
+//! in a file. All at once on one core, so that what slows the machine slows all of them. It does not know what metrics and
+//! spans there are.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::figures::{median, median_ratio, shown, table};
+use super::figures::{largest, median, shown, smallest, table};
 use super::http::in_turn;
 use super::server::{Roadstead, Server};
 use super::wrk::{self, Wrk};
@@ -36,16 +37,17 @@ const LOGGED_GOAL: f64 = 10.0;
 /// Measure what metrics, traces and the access log cost
 #[derive(Args)]
 #[command(
-    long_about = "Prints requests/s and processor time a request of the smallest component, of one build of the host started in
-three ways: alone, that is without a collector and without an access log, and not scraped; watched, that is scraped once a
-second and with 1 % of its traces sent to a collector by HTTP; and logged, that is with its access log in a file. Metrics are
-counted in all three: there is no host without.
+    long_about = "Prints processor time a request of the smallest component, of one build of the host started in three ways:
+alone, that is without a collector and without an access log, and not scraped; watched, that is scraped once a second and with
+1 % of its traces sent to a collector by HTTP; and logged, that is with its access log in a file. Metrics are counted in all
+three: there is no host without.
 
-The hosts have core 0, in turn; the client and the collector have core 1. Figures are medians of the rounds, ratios medians
-of those of each round."
+The hosts share core 0 at the same time, so that whatever slows the machine slows all three; clients and collector share core
+1. Each round starts them anew. A core that one of them had for itself would answer requests in inverse proportion to their
+processor time: that is the part of the rate that is printed, the median of all rounds with the least and the largest."
 )]
 #[command(after_help = "Examples:
-  cargo xtask bench observability                       (about 4 minutes)
+  cargo xtask bench observability                       (about 2 minutes)
   cargo xtask bench observability --rounds 3 --seconds 2
   cargo xtask bench observability --roadstead ./before --bare-hyper ./target/release/bare-hyper")]
 pub(crate) struct Arguments {
@@ -54,11 +56,11 @@ pub(crate) struct Arguments {
     /// Take this program for the collector and build none
     #[arg(long, value_name = "PATH")]
     bare_hyper: Option<PathBuf>,
-    /// Length of each run, of each host in each round
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Length of each round
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Rounds of which the median counts
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 }
 
@@ -91,12 +93,24 @@ impl Way {
     }
 }
 
-/// A host that is watched in one way, and its figures of each round.
-struct Watched {
+/// A host that is watched in one way.
+struct Host {
     way: Way,
     server: Server,
+}
+
+/// What one way cost, a figure for each round.
+struct Cost {
+    way: Way,
     requests_per_s: Vec<f64>,
     cpu_us_per_request: Vec<f64>,
+}
+
+impl Cost {
+    /// The part of the rate of `alone` that a core gives, in each round.
+    fn of_rate(&self, alone: &Self) -> Vec<f64> {
+        alone.cpu_us_per_request.iter().zip(&self.cpu_us_per_request).map(|(alone, own)| alone / own).collect()
+    }
 }
 
 /// Runs the command.
@@ -111,38 +125,38 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
     let wrk = Wrk { program: programs::debian()? };
     let collector = Server::bare_on(programs::CLIENT_CORE, bench, COLLECTOR, &hyper, &["http1"])?;
     let access_log = bench.scratch.path().join("access.log");
-    let mut hosts = Vec::new();
-    for way in Way::ALL {
-        let server = start(bench, &roadstead, way, collector.http, &access_log).with_context(|| way.name())?;
-        hosts.push(Watched { way, server, requests_per_s: Vec::new(), cpu_us_per_request: Vec::new() });
-    }
-    let step = Step::begin("hello", format_args!("{} rounds of {} s a host", arguments.rounds, arguments.seconds));
-    for host in &mut hosts {
-        host.load(bench, &wrk, WARM_UP_SECONDS)?;
-    }
+    let mut costs = Way::ALL.map(|way| Cost { way, requests_per_s: Vec::new(), cpu_us_per_request: Vec::new() });
+    let step = Step::begin("hello", format_args!("{} rounds of {} s", arguments.rounds, arguments.seconds));
     for round in 0..arguments.rounds {
-        for host in in_turn(round, hosts.iter_mut()) {
-            host.server.must_run()?;
-            let run = host.load(bench, &wrk, arguments.seconds)?;
-            host.requests_per_s.push(run.requests_per_s);
-            host.cpu_us_per_request.push(run.cpu_us_per_request);
+        let mut hosts = Vec::new();
+        for way in in_turn(round, Way::ALL.into_iter()) {
+            let server = start(bench, &roadstead, way, collector.http, &access_log).with_context(|| way.name())?;
+            hosts.push(Host { way, server });
+        }
+        load(bench, &wrk, &hosts, WARM_UP_SECONDS)?;
+        let speeds = load(bench, &wrk, &hosts, arguments.seconds)?;
+        must_have_told(&hosts)?;
+        for (host, speed) in hosts.iter().zip(speeds) {
+            for cost in costs.iter_mut().filter(|cost| cost.way == host.way) {
+                cost.requests_per_s.push(speed.requests_per_s);
+                cost.cpu_us_per_request.push(speed.cpu_us_per_request);
+            }
         }
         // What a round left is no burden of the next.
         fs::File::create(&access_log).context("cannot empty the access log")?;
     }
-    must_have_told(&hosts)?;
     step.done("measured");
     let surroundings = super::surroundings(bench, &roadstead);
     let json = json!({
         "surroundings": surroundings,
         "seconds": arguments.seconds,
-        "hosts": hosts.iter().map(|host| json!({
-            "way": host.way.name(),
-            "requests_per_s": host.requests_per_s,
-            "cpu_us_per_request": host.cpu_us_per_request,
+        "hosts": costs.iter().map(|cost| json!({
+            "way": cost.way.name(),
+            "requests_per_s": cost.requests_per_s,
+            "cpu_us_per_request": cost.cpu_us_per_request,
         })).collect::<Vec<_>>(),
     });
-    super::print(arguments.common.output, &text(&hosts, arguments, &surroundings), &json);
+    super::print(arguments.common.output, &text(&costs, arguments, &surroundings), &json);
     Ok(())
 }
 
@@ -174,10 +188,17 @@ fn start(bench: &Bench<'_>, roadstead: &Path, way: Way, collector: SocketAddr, a
     Server::roadstead(bench, &start)
 }
 
-impl Watched {
-    /// One run of wrk.
-    fn load(&self, bench: &Bench<'_>, wrk: &Wrk, seconds: u64) -> Result<wrk::Speed> {
-        bench.stop.check()?;
+/// Loads all of them at once, each with a wrk of its own.
+fn load(bench: &Bench<'_>, wrk: &Wrk, hosts: &[Host], seconds: u64) -> Result<Vec<wrk::Speed>> {
+    bench.stop.check()?;
+    thread::scope(|scope| {
+        let loads: Vec<_> = hosts.iter().map(|host| scope.spawn(|| host.load(wrk, seconds))).collect();
+        loads.into_iter().map(|load| load.join().map_err(|_| anyhow!("a client panicked"))?).collect()
+    })
+}
+
+impl Host {
+    fn load(&self, wrk: &Wrk, seconds: u64) -> Result<wrk::Speed> {
         let load = wrk::Load {
             server: self.server.http,
             target: "/",
@@ -214,7 +235,7 @@ fn scraping<T>(admin: Option<SocketAddr>, work: impl FnOnce() -> T) -> T {
 
 /// # Errors
 /// When the watched host sent no span: then its figures say nothing.
-fn must_have_told(hosts: &[Watched]) -> Result<()> {
+fn must_have_told(hosts: &[Host]) -> Result<()> {
     let watched = hosts.iter().find(|host| host.way == Way::Watched).context("no host was watched")?;
     let admin = watched.server.admin.context("the host has no admin listener")?;
     let metrics = client::get(admin, &admin.to_string(), "/metrics", SCRAPE_TIMEOUT)?.body;
@@ -227,33 +248,44 @@ fn must_have_told(hosts: &[Watched]) -> Result<()> {
     sent.then_some(()).with_context(|| format!("the collector took no span: {}", watched.server.last_words()))
 }
 
-fn text(hosts: &[Watched], arguments: &Arguments, surroundings: &str) -> String {
-    let alone = hosts.iter().find(|host| host.way == Way::Alone);
-    let rows: Vec<Vec<String>> = hosts
+fn text(costs: &[Cost], arguments: &Arguments, surroundings: &str) -> String {
+    let alone = costs.iter().find(|cost| cost.way == Way::Alone);
+    let rows: Vec<Vec<String>> = costs
         .iter()
-        .map(|host| {
-            let ratio = alone.map_or(f64::NAN, |alone| median_ratio(&host.requests_per_s, &alone.requests_per_s));
-            let of_cpu =
-                alone.map_or(f64::NAN, |alone| median_ratio(&host.cpu_us_per_request, &alone.cpu_us_per_request));
-            let goal = host.way.goal().map_or_else(String::new, |goal| {
-                let word = if ratio >= 1.0 - goal / 100.0 { "met" } else { "missed" };
+        .map(|cost| {
+            let parts = alone.map_or_else(Vec::new, |alone| cost.of_rate(alone));
+            let part = median(&parts);
+            let goal = cost.way.goal().map_or_else(String::new, |goal| {
+                let word = if part >= 1.0 - goal / 100.0 { "met" } else { "missed" };
                 format!("at least {:.2}: {word}", 1.0 - goal / 100.0)
             });
             vec![
-                host.way.name().to_owned(),
-                shown(median(&host.requests_per_s)),
-                shown(median(&host.cpu_us_per_request)),
-                shown(of_cpu),
-                shown(ratio),
+                cost.way.name().to_owned(),
+                shown(median(&cost.requests_per_s)),
+                shown(median(&cost.cpu_us_per_request)),
+                format!("{part:.3}"),
+                format!("{:.3} to {:.3}", smallest(&parts), largest(&parts)),
                 goal,
             ]
         })
         .collect();
-    let heads = ["host", "requests/s", "CPU a request (us)", "of the CPU alone", "of the rate alone", "goal"];
+    let heads = ["host", "requests/s", "CPU a request (us)", "of the rate alone", "least and largest", "goal"];
     format!(
-        "{surroundings}\n\n{} rounds of {} s a host, {CONNECTIONS} connections; ratios are medians of those of each round\n\n{}",
+        "{surroundings}\n\n{} rounds of {} s, {CONNECTIONS} connections to each of the three hosts at once, on one core\n\n{}",
         arguments.rounds,
         arguments.seconds,
         table(&heads, 1, &rows)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_twice_the_time_has_half_the_rate() {
+        let of = |way, times: &[f64]| Cost { way, requests_per_s: Vec::new(), cpu_us_per_request: times.to_vec() };
+        let (alone, logged) = (of(Way::Alone, &[10.0, 30.0]), of(Way::Logged, &[20.0, 30.0]));
+        assert_eq!(logged.of_rate(&alone), [0.5, 1.0]);
+    }
 }
