@@ -107,7 +107,7 @@ enum HostError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] roadstead_metrics::Error),
+    Metrics(#[from] roadstead_metrics::Error),
     #[error("there is no connection to the scheduler (--scheduler-nats-url)")]
     Scheduler(#[source] ConnectError),
     #[error("there is no connection for the workloads' messages (--data-nats-url)")]
@@ -144,7 +144,7 @@ pub(super) fn main(arguments: HostArguments) -> ExitCode {
         Err(error) => return fail(&error),
     };
     match arguments.tls_files() {
-        Ok(tls_files) => process::run(serve(arguments, log.level(), tls_files, telemetry)),
+        Ok(tls_files) => process::run(serve(arguments, log.handle(), tls_files, telemetry)),
         Err(error) => usage(&error),
     }
 }
@@ -177,9 +177,10 @@ async fn serve(
     let told = (telemetry.outbox().cloned(), telemetry.timelines());
     let mut signals = Signals::take().map_err(HostError::Signals)?;
     let (cluster, admin) = tokio::select! {
-        started = start(arguments, log, tls_files, told) => started?,
+        started = start(arguments, log.clone(), tls_files, told) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
+    log.show(cluster.host().metrics())?;
     if let Some(outbox) = telemetry.outbox() {
         outbox.show(cluster.host().metrics())?;
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use roadstead_metrics::{Metrics, Sample, catalogue::ACCESS_LOG_DROPPED};
 use roadstead_runtime::SPAN_TARGET;
 use roadstead_telemetry::Spans;
 use tracing::Subscriber;
@@ -92,21 +93,18 @@ pub(super) enum LogError {
 
 /// What has to be kept as long as lines are to be written.
 #[must_use]
-pub(super) struct Log {
-    access: Option<AccessLog>,
-    level: Arc<LogHandle>,
-}
+pub(super) struct Log(Arc<LogHandle>);
 
 impl Log {
     /// What changes the level while the process runs.
-    pub(super) fn level(&self) -> Arc<LogHandle> {
-        self.level.clone()
+    pub(super) fn handle(&self) -> Arc<LogHandle> {
+        self.0.clone()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let Some(access) = &self.access else { return };
+        let Some(access) = &self.0.access else { return };
         access.finish();
         match access.dropped() {
             0 => {}
@@ -115,8 +113,9 @@ impl Drop for Log {
     }
 }
 
-/// Changes the level of the process's log.
+/// Changes the level of the process's log, and knows what became of its lines.
 pub(super) struct LogHandle {
+    access: Option<AccessLog>,
     current: Mutex<String>,
     /// Whether lines about requests are among the others.
     has_requests: bool,
@@ -124,9 +123,25 @@ pub(super) struct LogHandle {
 }
 
 impl LogHandle {
-    fn new<S: 'static>(current: &str, has_requests: bool, handle: reload::Handle<EnvFilter, S>) -> Self {
+    fn new<S: 'static>(
+        current: &str,
+        has_requests: bool,
+        access: Option<AccessLog>,
+        handle: reload::Handle<EnvFilter, S>,
+    ) -> Self {
         let replace = Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
-        Self { current: Mutex::new(current.to_owned()), has_requests, replace }
+        Self { access, current: Mutex::new(current.to_owned()), has_requests, replace }
+    }
+
+    /// Shows with a host's metrics what became of the access log's lines.
+    ///
+    /// # Errors
+    /// When they have such a metric already.
+    pub(super) fn show(&self, metrics: &Metrics) -> Result<(), roadstead_metrics::Error> {
+        let access = self.access.clone();
+        #[expect(clippy::cast_precision_loss, reason = "the text format has no whole numbers")]
+        let dropped = move || access.as_ref().map_or(0.0, |access| access.dropped() as f64);
+        metrics.poll(&ACCESS_LOG_DROPPED, move || vec![Sample { labels: [], value: dropped() }])
     }
 }
 
@@ -179,7 +194,7 @@ pub(super) fn start(
     let requests = access.clone().map(|log| access_log::Events::to(log).with_filter(of(access_log::TARGET)));
     let registry = tracing_subscriber::registry().with(spans).with(requests);
     registry.with(lines(arguments.log_format).with_filter(filter)).init();
-    Ok(Log { access, level: Arc::new(LogHandle::new(level, has_requests, handle)) })
+    Ok(Log(Arc::new(LogHandle::new(level, has_requests, access, handle))))
 }
 
 /// What writes the lines.
@@ -207,7 +222,7 @@ mod tests {
     #[test]
     fn a_filter_that_is_none_changes_nothing_and_is_repeated_in_part() {
         let (_filter, handle) = reload::Layer::<_, tracing_subscriber::Registry>::new(filter_of("info", true).unwrap());
-        let log = LogHandle::new("info", true, handle);
+        let log = LogHandle::new("info", true, None, handle);
         let error = log.set(&format!("[{}", "y".repeat(SHOWN_MAX * 2))).unwrap_err();
         assert_eq!(error.matches('y').count(), SHOWN_MAX - 1, "{error}");
         assert_eq!(log.current(), "info");

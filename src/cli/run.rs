@@ -110,7 +110,7 @@ enum RunError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
-    TelemetryMetrics(#[from] roadstead_metrics::Error),
+    Metrics(#[from] roadstead_metrics::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -159,7 +159,7 @@ pub(super) fn main(arguments: RunArguments) -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    let orders = match read(arguments, log.level()) {
+    let orders = match read(arguments, log.handle()) {
         Ok(orders) => orders,
         Err(code) => return code,
     };
@@ -193,12 +193,14 @@ fn read(arguments: RunArguments, log: Arc<LogHandle>) -> Result<Orders, ExitCode
 async fn serve(orders: Orders, telemetry: Option<Telemetry>) -> Result<Ended, RunError> {
     let telemetry = RunningTelemetry::of(telemetry)?;
     let told = (telemetry.outbox().cloned(), telemetry.timelines());
+    let log = orders.log.clone();
     // Signals are taken from the first moment: a stop during the start ends the start.
     let mut signals = Signals::take().map_err(RunError::Signals)?;
     let (host, admin) = tokio::select! {
         started = start(orders, told) => started?,
         _ = signals.told_to_stop() => return Ok(Ended::Stopped),
     };
+    log.show(host.metrics())?;
     if let Some(outbox) = telemetry.outbox() {
         outbox.show(host.metrics())?;
     }

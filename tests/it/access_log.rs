@@ -46,6 +46,17 @@ async fn a_file_has_a_line_for_each_request_also_after_it_was_moved() {
 }
 
 #[tokio::test]
+async fn lines_that_a_full_disk_does_not_take_are_counted_and_told_of() {
+    let host = Host::start_with(&gateway(), Options::default().flag("--access-log", "/dev/full"));
+    assert_eq!(host.client("app.test").get("/headers").send().await.status, StatusCode::OK);
+    eventually("the line is counted", async || {
+        (host.metric("roadstead_access_log_dropped_total", &[]).await == 1.0).then_some(())
+    })
+    .await;
+    eventually("the log says it", async || host.log().contains("the access log has gaps").then_some(())).await;
+}
+
+#[tokio::test]
 async fn it_can_be_off_and_a_file_that_cannot_be_written_is_named() {
     let host = Host::start_with(&gateway(), Options::default().flag("--access-log", "off"));
     assert_eq!(host.client("app.test").get("/headers").send().await.status, StatusCode::OK);

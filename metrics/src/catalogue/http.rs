@@ -2,8 +2,8 @@
 
 use super::{CALL_SECONDS, Fixed, Label, Named, OF_HOST, OF_TRIGGER, outcome, reason, section};
 use crate::{
-    CounterByEntry, CounterEntry, GaugeEntry, HistogramEntry, Unit,
-    entry::{counter, counter_by, gauge, histogram},
+    CounterByEntry, CounterEntry, GaugeEntry, HistogramEntry, Kind, PolledEntry, Unit,
+    entry::{counter, counter_by, gauge, histogram, polled},
 };
 
 /// Status codes that are counted apart; the others by their class, at the end.
@@ -119,6 +119,13 @@ section! {
         &OF_HOST,
         &REFUSED,
         "Connections of clients that were not served.",
+    );
+    ACCESS_LOG_DROPPED: PolledEntry<0> = polled(
+        "roadstead_access_log_dropped_total",
+        &OF_HOST,
+        Kind::Counter,
+        Unit::Count,
+        "Lines of the access log that its file (`--access-log FILE`) did not take.",
     );
 }
 

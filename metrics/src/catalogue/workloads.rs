@@ -35,6 +35,8 @@ static SENT: Label = outcome(&[
     "head-too-large",
     "protocol-error",
     "connection-ended",
+    "request-too-large",
+    "response-too-large",
     "request-broken-off",
 ]);
 static IMAGE: Label = outcome(&[

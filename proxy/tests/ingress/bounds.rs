@@ -149,7 +149,7 @@ async fn the_deadline_bounds_the_exchange() {
     let got = client.get("/endless").await;
     assert_eq!((got.status, got.complete), (200, false));
     soon(control.recv().await.unwrap()).await.unwrap_err();
-    let errors = r#"roadstead_http_errors_total{namespace="team",reason="deadline",trigger="endless"}"#;
+    let errors = r#"roadstead_http_errors_total{namespace="team",trigger="endless",reason="deadline"}"#;
     host.metric_becomes(errors, 1.0).await;
 }
 

@@ -14,7 +14,7 @@ use crate::{
     host::{Host, data, soon, streamed, telling, whole, workload},
 };
 
-const GONE: &str = r#"roadstead_http_errors_total{namespace="team",reason="client-gone",trigger="app"}"#;
+const GONE: &str = r#"roadstead_http_errors_total{namespace="team",trigger="app",reason="client-gone"}"#;
 
 /// A host whose workload never answers; what is received ends when the call is dropped.
 async fn silent() -> (Host, mpsc::Receiver<oneshot::Receiver<()>>) {
@@ -91,7 +91,7 @@ async fn a_failure_in_mid_body_is_seen() {
         let got = client.got().await;
         assert_eq!((got.status, got.complete), (200, false), "{path}");
     }
-    let errors = r#"roadstead_http_errors_total{namespace="team",reason="trap",trigger="app"}"#;
+    let errors = r#"roadstead_http_errors_total{namespace="team",trigger="app",reason="trap"}"#;
     host.metric_becomes(errors, 3.0).await;
 }
 

@@ -63,7 +63,7 @@ async fn a_trigger_has_so_many_requests_a_second() {
     if begun.elapsed() < Duration::from_secs(1) {
         assert_eq!(statuses, [200, 200]);
         assert_eq!(refused(&got), (429, Some("trigger-rate"), Some("1")));
-        let counted = r#"roadstead_http_errors_total{namespace="team",reason="trigger-rate",trigger="app"}"#;
+        let counted = r#"roadstead_http_errors_total{namespace="team",trigger="app",reason="trigger-rate"}"#;
         host.metric_becomes(counted, 1.0).await;
     }
     // The connection, and the neighbour, are none the worse for it.

@@ -122,10 +122,10 @@ async fn metrics_by_trigger() {
     client.send("GET / HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n").await;
     client.got().await;
     let labels = r#"namespace="team",trigger="app""#;
-    host.metric_becomes(&format!("roadstead_http_requests_total{{code=\"200\",{labels}}}"), 2.0).await;
+    host.metric_becomes(&format!("roadstead_http_requests_total{{{labels},code=\"200\"}}"), 2.0).await;
     host.metric_becomes(&format!("roadstead_http_request_duration_seconds_count{{{labels}}}"), 2.0).await;
     host.metric_becomes(&format!("roadstead_http_requests_in_flight{{{labels}}}"), 0.0).await;
-    let unrouted = r#"roadstead_http_errors_total{namespace="",reason="no-route",trigger=""}"#;
+    let unrouted = r#"roadstead_http_errors_total{namespace="",trigger="",reason="no-route"}"#;
     host.metric_becomes(unrouted, 1.0).await;
     assert_eq!(host.metric("roadstead_http_connections "), Some(1.0));
     host.server.unbind(&binding("team/app", "a.test", "/", None).owner);

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{AccessLogError, Batch, LogFile};
@@ -21,6 +21,8 @@ const COLLECTED_BYTES: usize = 128 << 10;
 const WRITE_BYTES: usize = 64 << 10;
 /// Lines for which memory is kept.
 const LINES_KEPT: usize = 1_024;
+/// How often it is told that lines are missing.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How long the end waits for the last lines.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -113,13 +115,16 @@ impl Shared {
     /// Takes what waits to `sink`, until the last.
     fn run(&self, mut sink: Box<dyn Sink>) {
         let (mut lines, mut piece, mut is_last) = (Batch::default(), Vec::new(), false);
+        let mut gaps = Gaps::default();
         while !is_last {
             is_last = self.take(&mut lines);
             let dropped = write(&lines, &mut piece, &mut *sink);
-            if dropped > 0 {
-                self.waiting().dropped += dropped;
-            }
             lines.clear(LINES_KEPT);
+            let mut waiting = self.waiting();
+            waiting.dropped += dropped;
+            let dropped = waiting.dropped;
+            drop(waiting);
+            gaps.tell(dropped);
         }
         self.waiting().is_done = true;
         self.changed.notify_all();
@@ -141,6 +146,23 @@ impl Shared {
     }
 }
 
+/// What was told of lines that are missing.
+#[derive(Default)]
+struct Gaps {
+    dropped: u64,
+    at: Option<Instant>,
+}
+
+impl Gaps {
+    /// Tells, now and then, of lines that are missing since.
+    fn tell(&mut self, dropped: u64) {
+        if dropped > self.dropped && self.at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *self = Self { dropped, at: Some(Instant::now()) };
+            tracing::warn!(dropped, "the access log has gaps: its disk does not take every line");
+        }
+    }
+}
+
 /// Writes lines, by way of `piece`, which is empty before and after; how many could not be written.
 fn write(lines: &Batch, piece: &mut Vec<u8>, sink: &mut dyn Sink) -> u64 {
     let mut dropped = 0;
@@ -159,7 +181,7 @@ fn write(lines: &Batch, piece: &mut Vec<u8>, sink: &mut dyn Sink) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::mpsc, time::Instant};
+    use std::{fs, sync::mpsc};
 
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -257,6 +279,20 @@ mod tests {
         log(&file, 3);
         file.finish();
         assert_eq!(file.dropped(), 2);
+    }
+
+    /// [`TOLD_EVERY`].
+    #[test]
+    fn gaps_are_told_of_now_and_then() {
+        let mut gaps = Gaps::default();
+        gaps.tell(0);
+        assert!(gaps.at.is_none());
+        gaps.tell(1);
+        gaps.tell(2);
+        assert_eq!(gaps.dropped, 1);
+        gaps.at = Instant::now().checked_sub(TOLD_EVERY);
+        gaps.tell(2);
+        assert_eq!(gaps.dropped, 2);
     }
 
     #[test]
