@@ -109,6 +109,9 @@ impl AdminServer {
         if token.is_none() {
             refuse_public(address)?;
         }
+        if let Some(token) = token.clone() {
+            tokio::spawn(token.follow());
+        }
         let state = Arc::new(AdminState {
             host,
             access: Access::new(token),

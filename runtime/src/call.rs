@@ -183,7 +183,7 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Writes two digits for each of `bytes`, for which there is room in `text`.
+/// Writes two digits for each of `bytes`, for which there is exactly the room in `text`.
 fn hex_of<const N: usize>(bytes: [u8; N], text: &mut [u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     hex::encode_to_slice(bytes, text).map_err(|_| fmt::Error)?;
     f.write_str(str::from_utf8(text).map_err(|_| fmt::Error)?)

@@ -4,14 +4,15 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use roadstead_runtime::error_text;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-/// How old what was read of the file may be.
+/// Time between two looks at the file.
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// Characters that a token may have.
 const TOKEN_BYTES_MAX: usize = 512;
@@ -72,16 +73,18 @@ impl AdminToken {
     }
 }
 
-/// A file with a token. Another one counts, and the one before no longer, within [`READ_EVERY`] of the file's change; while
-/// the file has none, the last one counts.
-pub(crate) struct TokenFile {
+/// A file with a token. Another one counts, and the one before no longer, once [`TokenFile::follow`] has seen it; while the
+/// file has none, the last one counts.
+#[derive(Clone)]
+pub(crate) struct TokenFile(Arc<Inner>);
+
+struct Inner {
     path: PathBuf,
     last: Mutex<Last>,
 }
 
 struct Last {
     token: AdminToken,
-    read: Instant,
     /// Whether it was told that the file has none.
     is_told: bool,
 }
@@ -90,34 +93,46 @@ impl TokenFile {
     /// # Errors
     /// As [`AdminToken::read`].
     pub(crate) fn open(path: &Path) -> Result<Self, TokenError> {
-        let last = Last { token: AdminToken::read(path)?, read: Instant::now(), is_told: false };
-        Ok(Self { path: path.to_owned(), last: Mutex::new(last) })
+        let last = Mutex::new(Last { token: AdminToken::read(path)?, is_told: false });
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), last })))
     }
 
-    /// Whether the file's token is `given`.
+    /// Whether the file's token is `given`. Reads nothing.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.read.elapsed() >= READ_EVERY {
-            last.read = Instant::now();
-            last.follow(AdminToken::read(&self.path));
+        self.0.last().token.is(given)
+    }
+
+    /// Reads the file now and then, for as long as the runtime lives. A file that cannot be read to its end, as one on a
+    /// mount that is gone, keeps one thread and nobody else waiting.
+    pub(crate) async fn follow(self) {
+        loop {
+            tokio::time::sleep(READ_EVERY).await;
+            let inner = self.0.clone();
+            if tokio::task::spawn_blocking(move || inner.read()).await.is_err() {
+                return;
+            }
         }
-        last.token.is(given)
     }
 }
 
-impl Last {
-    fn follow(&mut self, read: Result<AdminToken, TokenError>) {
+impl Inner {
+    fn read(&self) {
+        let read = AdminToken::read(&self.path);
+        let mut last = self.last();
         match read {
-            Ok(token) => {
-                self.token = token;
-                self.is_told = false;
+            Ok(token) => *last = Last { token, is_told: false },
+            Err(error) => {
+                let is_told = std::mem::replace(&mut last.is_told, true);
+                drop(last);
+                if !is_told {
+                    tracing::warn!(error = error_text(&error), "the admin token stays what it was");
+                }
             }
-            Err(error) if !self.is_told => {
-                self.is_told = true;
-                tracing::warn!(%error, "the admin token stays what it was");
-            }
-            Err(_) => {}
         }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,26 +166,30 @@ mod tests {
         assert!(matches!(AdminToken::read(folder.path()), Err(TokenError::Read { .. })));
     }
 
-    #[test]
-    fn another_token_in_the_file_counts_and_none_does_not() {
+    /// Within [`READ_EVERY`].
+    #[tokio::test(start_paused = true)]
+    async fn another_token_in_the_file_counts_and_none_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, TOKEN).unwrap();
         let file = TokenFile::open(&path).unwrap();
+        let following = tokio::spawn(file.clone().follow());
         let other = TOKEN.to_uppercase();
-        let later = || file.last.lock().unwrap().read = Instant::now().checked_sub(READ_EVERY).unwrap();
+        let later = || tokio::time::sleep(READ_EVERY * 3);
 
         fs::write(&path, &other).unwrap();
-        later();
+        assert!(file.is(TOKEN.as_bytes()));
+        later().await;
         assert!(file.is(other.as_bytes()) && !file.is(TOKEN.as_bytes()));
         fs::write(&path, "short").unwrap();
-        later();
+        later().await;
         assert!(file.is(other.as_bytes()) && !file.is(b"short"));
         fs::remove_file(&path).unwrap();
-        later();
+        later().await;
         assert!(file.is(other.as_bytes()));
         fs::write(&path, TOKEN).unwrap();
-        later();
+        later().await;
         assert!(file.is(TOKEN.as_bytes()) && !file.is(other.as_bytes()));
+        following.abort();
     }
 }

@@ -106,9 +106,9 @@ impl Drop for Log {
     fn drop(&mut self) {
         let Some(access) = &self.0.access else { return };
         access.finish();
-        match access.dropped() {
-            0 => {}
-            lines => tracing::warn!(lines, "the access log has gaps: its disk could not take every line in time"),
+        let missing = access.missing();
+        if missing.lines > 0 {
+            tracing::warn!(lines = missing.lines, reason = missing.reason, "the access log has gaps");
         }
     }
 }
@@ -140,7 +140,7 @@ impl LogHandle {
     pub(super) fn show(&self, metrics: &Metrics) -> Result<(), roadstead_metrics::Error> {
         let access = self.access.clone();
         #[expect(clippy::cast_precision_loss, reason = "the text format has no whole numbers")]
-        let dropped = move || access.as_ref().map_or(0.0, |access| access.dropped() as f64);
+        let dropped = move || access.as_ref().map_or(0.0, |access| access.missing().lines as f64);
         metrics.poll(&ACCESS_LOG_DROPPED, move || vec![Sample { labels: [], value: dropped() }])
     }
 }

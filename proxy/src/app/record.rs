@@ -397,14 +397,19 @@ fn user_agent(value: &HeaderValue) -> Cow<'_, str> {
     }
 }
 
-/// The beginning of a text that is ASCII.
+/// The beginning of a text.
 fn shown(text: &str, bytes_max: usize) -> &str {
-    text.get(..bytes_max).unwrap_or(text)
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_bytes_are_shown_of_whole_characters() {
+        assert_eq!((shown("abc", 3), shown("abcd", 3), shown("ab\u{e9}", 3)), ("abc", "abc", "ab"));
+    }
 
     #[test]
     fn a_duration_has_three_decimals() {

@@ -110,20 +110,23 @@ impl Batch {
     }
 
     /// Adds each line to `json` as an object with its line feed, with the names that `--log-format json` has. `added` may
-    /// take away what is there.
-    pub(super) fn write_out(&self, json: &mut Vec<u8>, mut added: impl FnMut(&mut Vec<u8>)) {
+    /// take away what is there. Returns how many lines could not be written out.
+    pub(super) fn write_out(&self, json: &mut Vec<u8>, mut added: impl FnMut(&mut Vec<u8>)) -> usize {
+        let mut failed = 0;
         let (mut values, mut text) = (self.values.as_slice(), self.text.as_str());
         for line in &self.lines {
             let before = json.len();
             let (own_values, own_text);
             (own_values, values) = values.split_at_checked(line.values).unwrap_or_default();
             (own_text, text) = text.split_at_checked(line.text).unwrap_or_default();
-            // Of text and numbers nothing fails that goes to memory.
+            // Of text and numbers nothing fails that goes to memory, but for a time after the year 9999.
             if line.write_out(own_values, own_text, json).is_err() {
                 json.truncate(before);
+                failed += 1;
             }
             added(json);
         }
+        failed
     }
 
     fn value(&mut self, field: &Field, kind: Kind, bits: u64) {

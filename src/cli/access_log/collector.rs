@@ -2,6 +2,7 @@
 //! together now and then. What it cannot take in time is dropped and counted. It does not know how a place is written to.
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -28,8 +29,18 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A place for lines.
 pub(super) trait Sink: Send {
-    /// Takes lines; returns those bytes that it could not take.
-    fn take<'a>(&mut self, lines: &'a [u8]) -> &'a [u8];
+    /// Takes lines.
+    ///
+    /// # Errors
+    /// With those that it could not take.
+    fn take<'a>(&mut self, lines: &'a [u8]) -> Result<(), NotTaken<'a>>;
+}
+
+/// The end of some lines that a place did not take.
+#[derive(Debug)]
+pub(super) struct NotTaken<'a> {
+    pub(super) rest: &'a [u8],
+    pub(super) error: io::Error,
 }
 
 /// The access log's file.
@@ -44,12 +55,34 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     lines: Batch,
+    /// Lines that the thread has in its hands.
+    under_way: usize,
     /// Where the lines go, until the first of them. The thread is started there, because the process has to have one thread
     /// until it has read its arguments.
     sink: Option<Box<dyn Sink>>,
-    dropped: u64,
+    missing: Missing,
     is_last: bool,
+    /// Nothing more is written, or it is not waited for.
     is_done: bool,
+}
+
+/// Lines that the file does not have.
+#[derive(Debug, Clone, Default)]
+pub(in crate::cli) struct Missing {
+    pub(in crate::cli) lines: u64,
+    /// Why the last of them is missing.
+    pub(in crate::cli) reason: String,
+}
+
+impl Missing {
+    fn add(&mut self, lines: usize, reason: &str) {
+        if lines > 0 {
+            self.lines += lines as u64;
+            if self.reason != reason {
+                reason.clone_into(&mut self.reason);
+            }
+        }
+    }
 }
 
 impl AccessLog {
@@ -73,12 +106,18 @@ impl AccessLog {
         if let Some(sink) = waiting.sink.take() {
             let shared = self.0.clone();
             let started = thread::Builder::new().name("access-log".into()).spawn(move || shared.run(sink));
-            // A process that gets no thread has no access log.
+            // A process that gets no thread has no access log. It cannot be told here, where an event is being told.
             waiting.is_done = started.is_err();
         }
         let before = waiting.lines.bytes();
-        if waiting.is_last || waiting.is_done || before + lines.bytes() > WAITING_BYTES_MAX {
-            waiting.dropped += lines.len() as u64;
+        let reason = match &*waiting {
+            Waiting { is_last: true, .. } => Some("the host was stopping"),
+            Waiting { is_done: true, .. } => Some("there is no thread to write it"),
+            _ if before + lines.bytes() > WAITING_BYTES_MAX => Some("the disk did not take the lines before in time"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            waiting.missing.add(lines.len(), reason);
             lines.clear(LINES_KEPT);
             return;
         }
@@ -91,11 +130,12 @@ impl AccessLog {
     }
 
     /// Lines that were dropped because they could not be taken in time, or not at all.
-    pub(in crate::cli) fn dropped(&self) -> u64 {
-        self.0.waiting().dropped
+    pub(in crate::cli) fn missing(&self) -> Missing {
+        self.0.waiting().missing.clone()
     }
 
-    /// Waits a bounded time until what waits is written. Nothing is written after it.
+    /// Waits a bounded time until what waits is written. What is not by then counts as missing, although the last of it may
+    /// still be under way to the disk.
     pub(in crate::cli) fn finish(&self) {
         let mut waiting = self.0.waiting();
         waiting.is_last = true;
@@ -106,7 +146,10 @@ impl AccessLog {
         let ended = self.0.changed.wait_timeout_while(waiting, FINISH_TIMEOUT, |waiting| !waiting.is_done);
         let mut waiting = ended.unwrap_or_else(PoisonError::into_inner).0;
         if !waiting.is_done {
-            waiting.dropped += waiting.lines.len() as u64;
+            waiting.is_done = true;
+            let lost = waiting.lines.len() + std::mem::take(&mut waiting.under_way);
+            waiting.lines = Batch::default();
+            waiting.missing.add(lost, "the disk did not take the last lines in time");
         }
     }
 }
@@ -118,13 +161,18 @@ impl Shared {
         let mut gaps = Gaps::default();
         while !is_last {
             is_last = self.take(&mut lines);
-            let dropped = write(&lines, &mut piece, &mut *sink);
+            let (lost, reason) = write(&lines, &mut piece, &mut *sink);
             lines.clear(LINES_KEPT);
             let mut waiting = self.waiting();
-            waiting.dropped += dropped;
-            let dropped = waiting.dropped;
+            waiting.under_way = 0;
+            if !waiting.is_done {
+                waiting.missing.add(lost, &reason);
+            }
+            let missing = (waiting.missing.lines > gaps.told).then(|| waiting.missing.clone());
             drop(waiting);
-            gaps.tell(dropped);
+            if let Some(missing) = missing {
+                gaps.tell(&missing);
+            }
         }
         self.waiting().is_done = true;
         self.changed.notify_all();
@@ -138,6 +186,7 @@ impl Shared {
         let collected = self.changed.wait_timeout_while(waiting, COLLECT_FOR, is_little);
         let mut waiting = collected.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut waiting.lines, lines);
+        waiting.under_way = lines.len();
         waiting.is_last
     }
 
@@ -149,34 +198,40 @@ impl Shared {
 /// What was told of lines that are missing.
 #[derive(Default)]
 struct Gaps {
-    dropped: u64,
+    told: u64,
     at: Option<Instant>,
 }
 
 impl Gaps {
     /// Tells, now and then, of lines that are missing since.
-    fn tell(&mut self, dropped: u64) {
-        if dropped > self.dropped && self.at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
-            *self = Self { dropped, at: Some(Instant::now()) };
-            tracing::warn!(dropped, "the access log has gaps: its disk does not take every line");
+    fn tell(&mut self, missing: &Missing) {
+        if missing.lines > self.told && self.at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *self = Self { told: missing.lines, at: Some(Instant::now()) };
+            tracing::warn!(lines = missing.lines, reason = missing.reason, "the access log has gaps");
         }
     }
 }
 
-/// Writes lines, by way of `piece`, which is empty before and after; how many could not be written.
-fn write(lines: &Batch, piece: &mut Vec<u8>, sink: &mut dyn Sink) -> u64 {
-    let mut dropped = 0;
+/// Writes lines, by way of `piece`, which is empty before and after; how many could not be written, and why.
+fn write(lines: &Batch, piece: &mut Vec<u8>, sink: &mut dyn Sink) -> (usize, String) {
+    let (mut lost, mut reason) = (0, String::new());
     let mut take = |piece: &mut Vec<u8>| {
-        dropped += sink.take(piece).iter().filter(|byte| **byte == b'\n').count() as u64;
+        if piece.is_empty() {
+            return;
+        }
+        if let Err(NotTaken { rest, error }) = sink.take(piece) {
+            lost += rest.iter().filter(|byte| **byte == b'\n').count();
+            reason = error.to_string();
+        }
         piece.clear();
     };
-    lines.write_out(piece, |piece| {
+    let failed = lines.write_out(piece, |piece| {
         if piece.len() >= WRITE_BYTES {
             take(piece);
         }
     });
     take(piece);
-    dropped
+    (lost + failed, reason)
 }
 
 #[cfg(test)]
@@ -215,7 +270,7 @@ mod tests {
         log(&file, 1);
         let text = fs::read_to_string(&path).unwrap();
         let [before, line, same] = text.lines().collect::<Vec<_>>().try_into().unwrap();
-        assert_eq!((before, file.dropped()), ("before", 1));
+        assert_eq!((before, file.missing().lines), ("before", 1));
         let at = |line: &str| line.split('"').nth(3).unwrap().to_owned();
         let expected = r#","level":"INFO","target":"test","path":"/a\"b","status":200,"length":-1,"late":true,"ms":0.5,"address":"::1"}"#;
         assert_eq!(line, format!(r#"{{"timestamp":"{}"{expected}"#, at(line)));
@@ -244,11 +299,11 @@ mod tests {
         /// Takes nothing until it is told to.
         struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>, mpsc::Sender<usize>);
         impl Sink for Stuck {
-            fn take<'a>(&mut self, lines: &'a [u8]) -> &'a [u8] {
+            fn take<'a>(&mut self, lines: &'a [u8]) -> Result<(), NotTaken<'a>> {
                 self.0.send(()).ok();
                 self.1.recv().ok();
                 self.2.send(lines.iter().filter(|byte| **byte == b'\n').count()).ok();
-                &[]
+                Ok(())
             }
         }
         let ((stuck, is_stuck), (release, released), (taken, all_taken)) =
@@ -261,45 +316,56 @@ mod tests {
         let waiting = file.0.waiting().lines.bytes();
         assert!(waiting <= WAITING_BYTES_MAX && waiting > WAITING_BYTES_MAX - 1_000, "{waiting}");
         drop(release);
+        let missing = file.missing();
+        assert!(missing.reason.contains("in time"), "{missing:?}");
+        let mut written = 0;
+        while written + missing.lines < 1 + many as u64 {
+            written += all_taken.recv_timeout(Duration::from_secs(60)).unwrap() as u64;
+        }
+        assert_eq!(written + missing.lines, 1 + many as u64);
         file.finish();
-        assert_eq!(all_taken.try_iter().sum::<usize>() as u64 + file.dropped(), 1 + many as u64);
+        assert_eq!(file.missing().lines, missing.lines);
     }
 
     #[test]
     fn what_a_full_disk_does_not_take_is_counted() {
-        /// Takes one line and a part of the next.
-        struct Full;
+        /// Takes the first line, and a part of the next where that comes with it.
+        struct Full(bool);
         impl Sink for Full {
-            fn take<'a>(&mut self, lines: &'a [u8]) -> &'a [u8] {
+            fn take<'a>(&mut self, lines: &'a [u8]) -> Result<(), NotTaken<'a>> {
                 let first = lines.iter().position(|byte| *byte == b'\n').unwrap_or(0);
-                lines.get(first + 2..).unwrap_or_default()
+                let taken = if std::mem::replace(&mut self.0, true) { 0 } else { first + 2 };
+                let rest = lines.get(taken..).unwrap_or_default();
+                if rest.is_empty() { Ok(()) } else { Err(NotTaken { rest, error: io::ErrorKind::StorageFull.into() }) }
             }
         }
-        let file = AccessLog::over(Box::new(Full));
+        let file = AccessLog::over(Box::new(Full(false)));
         log(&file, 3);
         file.finish();
-        assert_eq!(file.dropped(), 2);
+        let missing = file.missing();
+        assert_eq!((missing.lines, missing.reason.as_str()), (2, "no storage space"));
     }
 
     /// [`TOLD_EVERY`].
     #[test]
     fn gaps_are_told_of_now_and_then() {
         let mut gaps = Gaps::default();
-        gaps.tell(0);
+        let of = |lines| Missing { lines, reason: String::new() };
+        gaps.tell(&of(0));
         assert!(gaps.at.is_none());
-        gaps.tell(1);
-        gaps.tell(2);
-        assert_eq!(gaps.dropped, 1);
+        gaps.tell(&of(1));
+        gaps.tell(&of(2));
+        assert_eq!(gaps.told, 1);
         gaps.at = Instant::now().checked_sub(TOLD_EVERY);
-        gaps.tell(2);
-        assert_eq!(gaps.dropped, 2);
+        gaps.tell(&of(2));
+        assert_eq!(gaps.told, 2);
     }
 
     #[test]
     fn a_disk_that_never_answers_does_not_hold_up_the_end() {
         struct Never(mpsc::Sender<()>);
         impl Sink for Never {
-            fn take<'a>(&mut self, _: &'a [u8]) -> &'a [u8] {
+            fn take<'a>(&mut self, _: &'a [u8]) -> Result<(), NotTaken<'a>> {
                 self.0.send(()).ok();
                 loop {
                     thread::park();
@@ -314,6 +380,6 @@ mod tests {
         let begun = Instant::now();
         file.finish();
         assert!(begun.elapsed() >= FINISH_TIMEOUT, "given up after {:?}", begun.elapsed());
-        assert_eq!(file.dropped(), 1);
+        assert_eq!(file.missing().lines, 2);
     }
 }

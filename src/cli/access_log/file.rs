@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::collector::Sink;
+use super::collector::{NotTaken, Sink};
 
 /// How often it is looked whether the file has been moved away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -19,6 +19,8 @@ const MODE: u32 = 0o640;
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
+    /// Whether its last line is a part of one that was not taken whole.
+    is_torn: bool,
     looked: Instant,
 }
 
@@ -27,7 +29,7 @@ impl LogFile {
     /// When it cannot be written, or made where there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
-        Ok(Self { path: path.to_owned(), file, looked: Instant::now() })
+        Ok(Self { path: path.to_owned(), file, is_torn: false, looked: Instant::now() })
     }
 
     /// Whether the path still leads to the file that is open.
@@ -51,19 +53,32 @@ impl LogFile {
 }
 
 impl Sink for LogFile {
-    fn take<'a>(&mut self, lines: &'a [u8]) -> &'a [u8] {
+    fn take<'a>(&mut self, lines: &'a [u8]) -> Result<(), NotTaken<'a>> {
         self.follow_the_path();
-        let mut rest = lines;
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A disk that is full now may have room for the next lines.
-                Ok(_) | Err(_) => break,
-            }
+        if self.is_torn {
+            write_all(&mut self.file, b"\n").map_err(|(_, error)| NotTaken { rest: lines, error })?;
+            self.is_torn = false;
         }
-        rest
+        write_all(&mut self.file, lines).map_err(|(written, error)| {
+            let (taken, rest) = lines.split_at_checked(written).unwrap_or_default();
+            self.is_torn = taken.last().is_some_and(|byte| *byte != b'\n');
+            NotTaken { rest, error }
+        })
     }
+}
+
+/// As the library's, and says how many bytes were written before an error.
+fn write_all(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((written, error)),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -75,13 +90,45 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let mut file = LogFile::open(&path).unwrap();
-        assert!(file.take(b"one\n").is_empty());
+        assert!(file.take(b"one\n").is_ok());
         fs::rename(&path, &moved).unwrap();
-        assert!(file.take(b"two\n").is_empty());
+        assert!(file.take(b"two\n").is_ok());
         file.looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
-        assert!(file.take(b"three\n").is_empty());
+        assert!(file.take(b"three\n").is_ok());
         assert_eq!(fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_line_that_was_not_taken_whole_does_not_spoil_the_next() {
+        /// Has room for so many bytes.
+        struct Small(usize);
+        impl Write for Small {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let taken = bytes.len().min(self.0);
+                self.0 -= taken;
+                if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (written, error) = write_all(&mut Small(6), b"one\ntwo\n").unwrap_err();
+        assert_eq!((written, error.kind()), (6, io::ErrorKind::StorageFull));
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        fs::write(&path, "one\ntw").unwrap();
+        let mut file = LogFile { is_torn: true, ..LogFile::open(&path).unwrap() };
+        assert!(file.take(b"three\n").is_ok() && file.take(b"four\n").is_ok());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\nfour\n");
+
+        let mut full = LogFile::open(Path::new("/dev/full")).unwrap();
+        let refused = full.take(b"one\n").unwrap_err();
+        assert_eq!(
+            (refused.rest, refused.error.kind(), full.is_torn),
+            (&b"one\n"[..], io::ErrorKind::StorageFull, false)
+        );
     }
 
     #[test]

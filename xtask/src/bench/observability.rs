@@ -3,13 +3,13 @@
 //! in a file. All at once on one core, so that what slows the machine slows all of them. It does not know what metrics and
 //! spans there are.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ const WARM_UP_SECONDS: u64 = 2;
 const SAMPLING: &str = "0.01";
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the first spans to be sent: they wait 5 s for others.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 /// What being watched may cost of the rate, in percent.
 const WATCHED_GOAL: f64 = 5.0;
 const LOGGED_GOAL: f64 = 10.0;
@@ -135,7 +137,9 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
         }
         load(bench, &wrk, &hosts, WARM_UP_SECONDS)?;
         let speeds = load(bench, &wrk, &hosts, arguments.seconds)?;
-        must_have_told(&hosts)?;
+        if round + 1 == arguments.rounds {
+            must_have_told(bench, &hosts)?;
+        }
         for (host, speed) in hosts.iter().zip(speeds) {
             for cost in costs.iter_mut().filter(|cost| cost.way == host.way) {
                 cost.requests_per_s.push(speed.requests_per_s);
@@ -143,6 +147,7 @@ pub(crate) fn run(bench: &Bench<'_>, arguments: &Arguments) -> Result<()> {
             }
         }
         // What a round left is no burden of the next.
+        drop(hosts);
         fs::File::create(&access_log).context("cannot empty the access log")?;
     }
     step.done("measured");
@@ -208,20 +213,24 @@ impl Host {
             seconds,
         };
         let scraped = self.server.admin.filter(|_| self.way == Way::Watched);
-        scraping(scraped, || wrk.measure(self.server.pid(), &load)).with_context(|| self.way.name())
+        let (speed, scrapes) = scraping(scraped, || wrk.measure(self.server.pid(), &load));
+        if scraped.is_some() && scrapes == 0 {
+            bail!("{}: no scrape was answered; {}", self.way.name(), self.server.last_words());
+        }
+        speed.with_context(|| format!("{}: {}", self.way.name(), self.server.last_words()))
     }
 }
 
-/// Does `work` while somebody scrapes a host, if one is given.
-fn scraping<T>(admin: Option<SocketAddr>, work: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
+/// Does `work` while somebody scrapes a host, if one is given; with how often that was answered.
+fn scraping<T>(admin: Option<SocketAddr>, work: impl FnOnce() -> T) -> (T, u32) {
+    let (done, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut next = Instant::now();
             while let Some(admin) = admin.filter(|_| !done.load(Ordering::Relaxed)) {
                 if Instant::now() >= next {
-                    // One that fails is missed in the end: `must_have_told`.
-                    client::get(admin, &admin.to_string(), "/metrics", SCRAPE_TIMEOUT).ok();
+                    let answer = client::get(admin, &admin.to_string(), "/metrics", SCRAPE_TIMEOUT);
+                    answered.fetch_add(answer.is_ok().into(), Ordering::Relaxed);
                     next += SCRAPE_EVERY;
                 }
                 thread::sleep(Duration::from_millis(10));
@@ -229,23 +238,28 @@ fn scraping<T>(admin: Option<SocketAddr>, work: impl FnOnce() -> T) -> T {
         });
         let result = work();
         done.store(true, Ordering::Relaxed);
-        result
+        (result, answered.load(Ordering::Relaxed))
     })
 }
 
 /// # Errors
-/// When the watched host sent no span: then its figures say nothing.
-fn must_have_told(hosts: &[Host]) -> Result<()> {
+/// When the watched host sends no span: then its figures say nothing.
+fn must_have_told(bench: &Bench<'_>, hosts: &[Host]) -> Result<()> {
     let watched = hosts.iter().find(|host| host.way == Way::Watched).context("no host was watched")?;
     let admin = watched.server.admin.context("the host has no admin listener")?;
-    let metrics = client::get(admin, &admin.to_string(), "/metrics", SCRAPE_TIMEOUT)?.body;
-    let sent = metrics.lines().any(|line| {
-        line.starts_with("roadstead_telemetry_exports_total")
-            && line.contains("\"spans\"")
-            && line.contains("\"sent\"")
-            && !line.ends_with(" 0")
-    });
-    sent.then_some(()).with_context(|| format!("the collector took no span: {}", watched.server.last_words()))
+    let until = Instant::now() + TOLD_WITHIN;
+    loop {
+        bench.stop.check()?;
+        let metrics = client::get(admin, &admin.to_string(), "/metrics", SCRAPE_TIMEOUT)?.body;
+        let mut exports = metrics.lines().filter(|line| line.starts_with("roadstead_telemetry_exports_total"));
+        if exports.any(|line| line.contains("\"spans\"") && line.contains("\"sent\"") && !line.ends_with(" 0")) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            bail!("the collector took no span: {}", watched.server.last_words());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn text(costs: &[Cost], arguments: &Arguments, surroundings: &str) -> String {
