@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     PATIENCE,
     client::{Client, Response},
-    eventually, guests,
+    guests,
     nats::NatsServer,
     process::Process,
 };
@@ -306,10 +306,15 @@ impl Host {
     }
 
     pub async fn wait_for_metric(&self, name: &str, labels: &[&str], wanted: f64) {
-        eventually(&format!("{name} {labels:?} = {wanted}"), async || {
-            (self.metric(name, labels).await == wanted).then_some(())
-        })
-        .await;
+        let begun = Instant::now();
+        loop {
+            let value = self.metric(name, labels).await;
+            if value == wanted {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {name} {labels:?} = {wanted}; it is {value}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Memory of the host's process that is in use, in bytes.
