@@ -123,7 +123,7 @@ impl Operator {
 
     /// Whether anybody listens for a host's commands.
     pub async fn is_heard_by(&self, host: &str) -> bool {
-        self.try_command(host, "status", &json!({})).await.is_some()
+        self.try_command(host, "status", &json!({"workloadId": "nobody"})).await.is_some()
     }
 
     /// The answer to a command, unless nobody is there to give one.
