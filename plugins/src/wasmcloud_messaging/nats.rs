@@ -33,8 +33,8 @@ pub(crate) use {accounts::NatsAccounts, health::ConnectionMetrics};
 
 /// The headers that are read from a message; others are left aside.
 const KNOWN_HEADERS: [&str; 6] = [SERVICE_ERROR, SERVICE_ERROR_CODE, DEADLINE_MS, TRACEPARENT, TRACESTATE, BAGGAGE];
-/// Longest header value that is kept, in bytes.
-const HEADER_VALUE_BYTES_MAX: usize = BAGGAGE_BYTES_MAX;
+/// Longest header value that is kept, in bytes; baggage has a bound of its own.
+const HEADER_VALUE_BYTES_MAX: usize = 4_096;
 /// Connects to the NATS server at `url`. A server that is not there yet is waited for, and each attempt is logged.
 ///
 /// # Errors
@@ -222,9 +222,10 @@ fn from_nats(message: async_nats::Message) -> Message {
     let mut headers = Headers::default();
     if let Some(map) = &message.headers {
         for name in KNOWN_HEADERS {
+            let bytes_max = if name == BAGGAGE { BAGGAGE_BYTES_MAX } else { HEADER_VALUE_BYTES_MAX };
             let own = map.iter().find(|(own, _)| AsRef::<str>::as_ref(*own).eq_ignore_ascii_case(name));
             if let Some(value) = own.and_then(|(_, values)| values.first())
-                && value.as_str().len() <= HEADER_VALUE_BYTES_MAX
+                && value.as_str().len() <= bytes_max
             {
                 headers.push(name, value.as_str());
             }
@@ -259,7 +260,7 @@ mod tests {
             length: 0,
         });
         let kept: Vec<_> = message.headers.iter().map(|(name, value)| (name, value.len())).collect();
-        assert_eq!(kept, [(TRACEPARENT, HEADER_VALUE_BYTES_MAX)]);
+        assert_eq!(kept, [(TRACEPARENT, 4_096)]);
         assert_eq!((message.subject.as_str(), &*message.body), ("probe.work", b"body".as_slice()));
     }
 }
